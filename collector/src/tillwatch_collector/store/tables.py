@@ -1,0 +1,350 @@
+"""The shape of what is kept.
+
+Who writes what: ingest writes facts (`stream` to `quarantine`), judge writes judgements (`standing` to `journal`),
+people write the inventory and the tokens. Facts are a function of the set of messages that came: `received_at`,
+`heard_at` and `stream_no` apart, any order and any duplication ends in the same rows.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, MetaData, TypeDecorator, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Constraint names, so that migrations can name what they change on both databases."""
+
+OPEN_TICKET = text("status NOT IN ('closed', 'cancelled', 'merged')")
+"""What the unique index over tickets calls open; an upsert repeats it."""
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware UTC time: SQLite keeps none of it, so it is put back on reading; a naive time is our mistake."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; hand SQLite naive UTC and PostgreSQL aware UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"expected an aware time, got {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite numbers rows by itself only where the key is an INTEGER."""
+
+
+class Table(SQLModel):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+# --- inventory: written by people
+
+
+class MerchantRow(Table, table=True):
+    """Who owns stores."""
+
+    __tablename__ = "merchant"
+    merchant_id: str = Field(primary_key=True, max_length=64)
+    name: str = Field(max_length=200)
+    created_at: datetime = Field(sa_type=Utc)
+
+
+class StoreRow(Table, table=True):
+    """A place with an address, a region, a time zone, opening hours, an uplink."""
+
+    __tablename__ = "store"
+    store_id: str = Field(primary_key=True, max_length=64)
+    merchant_id: str = Field(foreign_key="merchant.merchant_id", index=True)
+    name: str = Field(max_length=200)
+    address: str | None = Field(default=None, max_length=500)
+    region: str | None = Field(default=None, max_length=64, index=True)
+    time_zone: str = Field(max_length=64)
+    """IANA name."""
+    opening_hours: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    """Weekday (`mon` to `sun`) to a list of [opens, closes] in local time, `HH:MM`; closes may be `24:00`."""
+    carrier: str | None = Field(default=None, max_length=64, index=True)
+    watch: str = Field(default="always", max_length=16)
+    """`always` or `opening_hours`."""
+    created_at: datetime = Field(sa_type=Utc)
+
+
+class TerminalRow(Table, table=True):
+    """One point of sale; without a store it is unassigned: heard of, and not yet placed by anyone."""
+
+    __tablename__ = "terminal"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    store_id: str | None = Field(default=None, foreign_key="store.store_id", index=True)
+    brand: str | None = Field(default=None, max_length=64)
+    model: str | None = Field(default=None, max_length=64, index=True)
+    serial_number: str | None = Field(default=None, max_length=64, index=True)
+    purchase_date: date | None = None
+    life_cycle: str = Field(default="live", max_length=16, index=True)
+    """`live`, `in_repair`, `spare`, `swapped`, `retired`."""
+    created_at: datetime = Field(sa_type=Utc)
+
+
+class TokenRow(Table, table=True):
+    """A key to the API: shown once, kept as a hash."""
+
+    __tablename__ = "token"
+    token_id: str = Field(primary_key=True, max_length=32)
+    name: str = Field(max_length=100)
+    secret_sha256: str = Field(max_length=64, unique=True)
+    scopes: list[str] = Field(default_factory=list, sa_type=Json)
+    created_at: datetime = Field(sa_type=Utc)
+    expires_at: datetime | None = Field(default=None, sa_type=Utc)
+    revoked_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+# --- facts: written by ingest
+
+
+class StreamRow(Table, table=True):
+    """The life of one outbox, and what of its events is accounted for."""
+
+    __tablename__ = "stream"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    stream_id: str = Field(primary_key=True, max_length=32)
+    stream_no: int
+    """Order in which the collector first heard of the terminal's streams; the greatest is current."""
+    prefix_seq: int = Field(default=0, sa_type=BigInteger)
+    """Every event up to here is stored, declared dropped, or declared lost."""
+    accounted: list[Any] = Field(default_factory=list, sa_type=Json)
+    """[first, last] ranges above the prefix that are accounted for."""
+    oldest_seq: int = Field(default=1, sa_type=BigInteger)
+    event_seq_last: int = Field(default=0, sa_type=BigInteger)
+    """The greatest number that the terminal has said exists."""
+    first_heard_at: datetime = Field(sa_type=Utc)
+
+
+class EventRow(Table, table=True):
+    """One event, stored once."""
+
+    __tablename__ = "event"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    stream_id: str = Field(primary_key=True, max_length=32)
+    event_seq: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    boot_epoch: int = Field(sa_type=BigInteger)
+    kind: str = Field(max_length=48)
+    component: str | None = Field(default=None, max_length=97)
+    code: str | None = Field(default=None, max_length=48)
+    detail: str | None = Field(default=None, max_length=512)
+    job: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    happened_at: datetime = Field(sa_type=Utc, index=True)
+    received_at: datetime = Field(sa_type=Utc)
+    digest: str = Field(max_length=16)
+    """Of the content: the same number with other content is a forked stream, not a duplicate."""
+
+
+class EventGapRow(Table, table=True):
+    """A range of numbers that have no event: declared dropped by the agent, or recorded lost by the collector."""
+
+    __tablename__ = "event_gap"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    stream_id: str = Field(primary_key=True, max_length=32)
+    kind: str = Field(primary_key=True, max_length=8)
+    """`dropped` or `lost`."""
+    first_seq: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    last_seq: int = Field(sa_type=BigInteger)
+
+
+class LevelRow(Table, table=True):
+    """The newest heartbeat of a stream."""
+
+    __tablename__ = "level"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    stream_id: str = Field(primary_key=True, max_length=32)
+    boot_epoch: int = Field(sa_type=BigInteger)
+    beat_no: int = Field(sa_type=BigInteger)
+    connection_no: int = Field(sa_type=BigInteger)
+    interval_s: int
+    event_seq_last: int = Field(sa_type=BigInteger)
+    host_boot_id: str = Field(max_length=64)
+    agent_version: str = Field(max_length=512)
+    collector_epoch_seen: int = Field(sa_type=BigInteger)
+    sent_at: datetime = Field(sa_type=Utc)
+    received_at: datetime = Field(sa_type=Utc)
+    components: list[Any] = Field(default_factory=list, sa_type=Json)
+    job: dict[str, Any] | None = Field(default=None, sa_type=Json)
+
+
+class PresenceRow(Table, table=True):
+    """The newest presence of a stream; on one connection offline is the last word."""
+
+    __tablename__ = "presence"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    stream_id: str = Field(primary_key=True, max_length=32)
+    boot_epoch: int = Field(sa_type=BigInteger)
+    connection_no: int = Field(sa_type=BigInteger)
+    state: str = Field(max_length=16)
+    reason: str | None = Field(default=None, max_length=48)
+    received_at: datetime = Field(sa_type=Utc)
+
+
+class SightingRow(Table, table=True):
+    """When a terminal was last heard, by which stream, and whether judge has something new to look at."""
+
+    __tablename__ = "sighting"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    heard_at: datetime = Field(sa_type=Utc)
+    stream_id: str | None = Field(default=None, max_length=32)
+    """The stream of the last heartbeat that was news."""
+    stream_switches: int = 0
+    """How often that stream changed lately: two outboxes under one id alternate."""
+    switched_at: datetime | None = Field(default=None, sa_type=Utc)
+    marked: bool = True
+    __table_args__ = (
+        Index("ix_sighting_marked", "terminal_id", sqlite_where=text("marked"), postgresql_where=text("marked")),
+    )
+
+
+class QuarantineRow(Table, table=True):
+    """A message that could not be used: who sent it, what was wrong, its scrubbed beginning."""
+
+    __tablename__ = "quarantine"
+    quarantine_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    received_at: datetime = Field(sa_type=Utc, index=True)
+    topic: str = Field(max_length=256)
+    terminal_id: str | None = Field(default=None, max_length=64, index=True)
+    error: str = Field(max_length=48)
+    said: str = Field(max_length=1000)
+    payload_sha256: str = Field(max_length=64)
+    payload_bytes: int
+    excerpt: str = Field(max_length=4096)
+
+
+# --- judgements: written by judge
+
+
+class StandingRow(Table, table=True):
+    """Judge's word on a terminal's presence."""
+
+    __tablename__ = "standing"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    presence: str = Field(max_length=16, index=True)
+    """`unknown`, `online`, `late`, `silent`, `off`."""
+    reason: str = Field(max_length=48)
+    since: datetime = Field(sa_type=Utc)
+
+
+class ConditionRow(Table, table=True):
+    """A condition that judge follows, in its phase."""
+
+    __tablename__ = "condition"
+    terminal_id: str = Field(primary_key=True, max_length=64)
+    component: str = Field(primary_key=True, max_length=97)
+    code: str = Field(primary_key=True, max_length=48)
+    phase: str = Field(max_length=16)
+    """`raising`, `raised`, `clearing`; a clear one has no row."""
+    phase_since: datetime = Field(sa_type=Utc)
+    happened_at: datetime = Field(sa_type=Utc)
+    """When it began, on the terminal's clock, as evidence."""
+    detail: str | None = Field(default=None, max_length=512)
+
+
+class FaultRow(Table, table=True):
+    """A condition that lasted long enough to matter, from raise to clear."""
+
+    __tablename__ = "fault"
+    fault_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    terminal_id: str = Field(max_length=64, index=True)
+    component: str = Field(max_length=97)
+    code: str = Field(max_length=48)
+    severity: str = Field(max_length=16)
+    happened_at: datetime = Field(sa_type=Utc)
+    raised_at: datetime = Field(sa_type=Utc, index=True)
+    cleared_at: datetime | None = Field(default=None, sa_type=Utc)
+    ticket_id: int | None = Field(default=None, foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+
+
+class TicketRow(Table, table=True):
+    """The work record for a fault, an outage or a person's report."""
+
+    __tablename__ = "ticket"
+    ticket_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    subject_kind: str = Field(max_length=16)
+    """`terminal`, `collector`; later `store`, `carrier`, ..."""
+    subject_id: str = Field(max_length=64)
+    component: str = Field(max_length=97)
+    code: str = Field(max_length=48)
+    status: str = Field(max_length=16, index=True)
+    severity: str = Field(max_length=16, index=True)
+    category: str = Field(max_length=32)
+    opened_at: datetime = Field(sa_type=Utc, index=True)
+    updated_at: datetime = Field(sa_type=Utc, index=True)
+    resolved_at: datetime | None = Field(default=None, sa_type=Utc)
+    closed_at: datetime | None = Field(default=None, sa_type=Utc)
+    recurrences: int = 0
+    """How often it came back while the ticket was open."""
+    __table_args__ = (
+        Index(
+            "uq_ticket_open",
+            "subject_kind",
+            "subject_id",
+            "component",
+            "code",
+            unique=True,
+            sqlite_where=OPEN_TICKET,
+            postgresql_where=OPEN_TICKET,
+        ),
+        Index("ix_ticket_subject", "subject_kind", "subject_id"),
+    )
+
+
+class JournalRow(Table, table=True):
+    """One change of one ticket: never altered, never removed while the ticket is kept."""
+
+    __tablename__ = "journal"
+    journal_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    ticket_id: int = Field(foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+    at: datetime = Field(sa_type=Utc)
+    actor: str = Field(max_length=100)
+    """`kind:id`: `machine:judge`, `person:ann`."""
+    action: str = Field(max_length=32)
+    from_status: str | None = Field(default=None, max_length=16)
+    to_status: str | None = Field(default=None, max_length=16)
+    reason: str = Field(max_length=500)
+    evidence: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+
+
+# --- the collector itself
+
+
+class LeaseRow(Table, table=True):
+    """Who ticks: one holder, whose number grows at every change of hands and is checked by every commit of judge."""
+
+    __tablename__ = "lease"
+    name: str = Field(primary_key=True, max_length=32)
+    holder: str = Field(max_length=64)
+    fencing_no: int = Field(sa_type=BigInteger)
+    expires_at: datetime = Field(sa_type=Utc)
+
+
+class EpochRow(Table, table=True):
+    """The collector's epoch: one row."""
+
+    __tablename__ = "epoch"
+    epoch_id: int = Field(default=1, primary_key=True)
+    collector_epoch: int = Field(sa_type=BigInteger)
+    raised_at: datetime = Field(sa_type=Utc)
