@@ -44,8 +44,8 @@ class Reading(Frozen):
     conditions: Annotated[tuple[Condition, ...], Field(max_length=CONDITIONS_MAX)] = ()
     undetermined: Annotated[tuple[Code, ...], Field(max_length=CONDITIONS_MAX)] = ()
     """Codes that could not be judged this time: neither raised nor cleared by this reading."""
-    measures: Annotated[dict[Code, Measure], Field(max_length=MEASURES_MAX, default_factory=dict)]
-    facts: Annotated[dict[Code, Text], Field(max_length=FACTS_MAX, default_factory=dict)]
+    measures: Annotated[dict[Code, Measure], Field(max_length=MEASURES_MAX)] = Field(default_factory=dict)
+    facts: Annotated[dict[Code, Text], Field(max_length=FACTS_MAX)] = Field(default_factory=dict)
     """What changes seldom: maker, model, firmware, serial number."""
     age_s: AgeS = 0.0
 
