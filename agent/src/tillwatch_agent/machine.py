@@ -1,0 +1,122 @@
+"""The computer beside the till: load, memory, disk, temperature, by psutil.
+
+Each condition has two thresholds, one to raise it and a better one to clear it, so that a value that hovers at one of
+them does not turn it again and again. What the machine does not tell (most have no temperature in a container) is not
+judged.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tillwatch_agent.config import MachineConfig
+from tillwatch_agent.health import Observation
+from tillwatch_protocol.vocabulary import MACHINE_SELF, ConditionCode, Health, PowerState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """When a measure becomes a condition, and when it stops being one; `raise_at` lies on the bad side."""
+
+    code: str
+    measure: str
+    raise_at: float
+    clear_at: float
+
+    def judge(self, value: float, *, is_raised: bool) -> bool:
+        """Say whether the condition is true now, given whether it was."""
+        sign = 1 if self.raise_at > self.clear_at else -1
+        return sign * value >= sign * self.raise_at or (is_raised and sign * value > sign * self.clear_at)
+
+
+THRESHOLDS: Final = (
+    # A till's journal and its updates want some room; 5 % of a small 16 GB disk is 800 MB.
+    Threshold(code=ConditionCode.DISK_LOW, measure="disk_free_pct", raise_at=5.0, clear_at=8.0),
+    # Below this Linux starts to throw out what programs need next.
+    Threshold(code=ConditionCode.MEMORY_LOW, measure="memory_available_pct", raise_at=5.0, clear_at=10.0),
+    # Processors of tills slow themselves down from some 95 °C.
+    Threshold(code=ConditionCode.CPU_HOT, measure="cpu_celsius", raise_at=90.0, clear_at=80.0),
+)
+
+_CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower", "acpitz")
+"""Chips by which Linux drivers name a processor's temperature, the most direct first."""
+
+
+class MachineProbe:
+    """Looks at the machine it runs on."""
+
+    def __init__(self, machine: MachineConfig) -> None:
+        self.name = MACHINE_SELF
+        self.poll_s = machine.poll_s
+        self._disk_path = machine.disk_path
+        self._raised: frozenset[str] = frozenset()
+        psutil.cpu_percent()  # the first call opens the span that the next one measures
+
+    def poll(self) -> tuple[Observation, ...]:
+        """Look once; what cannot be measured is left out."""
+        observation = judge(measure(self._disk_path), self._raised)
+        self._raised = frozenset(observation.true_codes)
+        return (observation,)
+
+    def forget(self) -> None:
+        """Begin anew: no condition was raised."""
+        self._raised = frozenset()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def judge(measures: Mapping[str, float], raised: frozenset[str]) -> Observation:
+    """Hold measures against the thresholds; `raised` are the codes that were true at the last look."""
+    judged = {
+        row.code: row.judge(measures[row.measure], is_raised=row.code in raised)
+        for row in THRESHOLDS
+        if row.measure in measures
+    }
+    true = {row.code: f"{row.measure} {measures[row.measure]:g}" for row in THRESHOLDS if judged.get(row.code)}
+    return Observation(
+        component=MACHINE_SELF,
+        health=Health.FAULT if true else Health.OK,
+        power_state=PowerState.ONLINE,
+        true_codes=dict(true),
+        undetermined=frozenset(row.code for row in THRESHOLDS if row.code not in judged),
+        measures=dict(measures),
+    )
+
+
+def measure(disk_path: Path) -> dict[str, float]:
+    """Measure now; a disk or a sensor that is not there has no measure."""
+    memory = psutil.virtual_memory()
+    measures = {
+        "cpu_pct": psutil.cpu_percent(),
+        "load_1m": round(psutil.getloadavg()[0], 2),
+        "memory_available_pct": round(100 * memory.available / memory.total, 1),
+        "uptime_s": round(time.clock_gettime(time.CLOCK_BOOTTIME)),
+    }
+    optional = {"disk_free_pct": _disk_free_pct(disk_path), "cpu_celsius": _cpu_celsius()}
+    return measures | {name: value for name, value in optional.items() if value is not None}
+
+
+def host_boot_id(proc: Path = Path("/proc")) -> str:
+    """Read what the kernel calls this start of the machine; "unknown" where it does not say."""
+    try:
+        return (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _disk_free_pct(path: Path) -> float | None:
+    try:
+        return round(100 - psutil.disk_usage(str(path)).percent, 1)
+    except OSError:
+        return None
+
+
+def _cpu_celsius() -> float | None:
+    sensors = psutil.sensors_temperatures()
+    chip = next((sensors[name] for name in _CPU_SENSORS if sensors.get(name)), None)
+    return round(max(sensor.current for sensor in chip), 1) if chip else None

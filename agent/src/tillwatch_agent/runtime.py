@@ -1,0 +1,316 @@
+"""The agent beside a till: threads around one core.
+
+One thread per probe looks at devices, which may take seconds; the publisher's loop talks to the broker; the main thread
+alone owns core and outbox and takes one input at a time from a queue. The queue is bounded by who may put: each probe
+has one slot, in which a newer look replaces one that was not taken; the publisher wakes once for all it has.
+
+Whatever hangs is noticed. A probe: its components become stale. The publisher's loop, or a broker that no longer
+answers pings: the connection is dropped and built anew. The main thread itself: a watchdog ends the process, and the
+service manager starts it again. A disk that takes nothing does not stop the watching: the outbox is then held in
+memory.
+
+SIGTERM and SIGINT stop it: the event and the farewell leave first.
+"""
+
+import importlib.metadata
+import logging
+import os
+import queue
+import random
+import signal
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tillwatch_agent import config as configuration
+from tillwatch_agent import machine
+from tillwatch_agent.core import ConnectionLost, Core, CoreSettings, Forget, Input, Observed, Stop, Tick
+from tillwatch_agent.errors import OperatorError, OutboxCorrupt, OutboxFailed
+from tillwatch_agent.health import Observation
+from tillwatch_agent.moment import Moment
+from tillwatch_agent.outbox import MEMORY, Outbox
+from tillwatch_agent.publisher import Broker, Loop, Publisher
+
+if TYPE_CHECKING:
+    from tillwatch_agent.config import AgentConfig, BrokerConfig
+    from tillwatch_agent.probes import Probe
+
+OUTBOX_FILE = "outbox.db"
+
+TURN_S_MAX = 5.0
+"""The main thread turns at least so often: it looks after the publisher, and the watchdog sees it alive."""
+
+STUCK_AFTER_S = 60.0
+"""A turn is some milliseconds of work and a commit; a minute means a dead disk or a mistake of ours."""
+
+QUIET_KEEPALIVES = 3
+"""A broker answers a ping within one keep-alive; paho gives up after two; after three paho has not."""
+
+FIRST_POLL_S_MAX = 2.0
+"""Devices of one till are first asked spread over this, not all at once while it boots."""
+
+POLL_GAP_S = 0.2
+"""Between two polls of one device at least, however long one took."""
+
+PROBE_STOP_S = 2.0
+"""How long to wait for probes to close their devices; a probe that hangs is left to the end of the process."""
+
+SLOW_POLL_S = 30.0
+"""How long one look may take, beyond its period, before its components count as not looked at."""
+
+EXIT_STUCK = 70
+EXIT_OUTBOX = 74
+"""As in sysexits.h: a mistake of the software, an error of input or output."""
+
+_logger = logging.getLogger(__name__)
+
+
+def run(config: "AgentConfig", probes: "Sequence[Probe]") -> int:
+    """Watch until told to stop; the process's exit code. Raises `OperatorError` when it cannot begin."""
+    runtime = Runtime(config, probes)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runtime.put(Stop()))
+    return runtime.run()
+
+
+def core_settings(config: "AgentConfig", probes: "Sequence[Probe]") -> CoreSettings:
+    """Gather what a core is told: freshness leaves the slowest probe room for two looks that came late."""
+    slowest_s = max((probe.poll_s for probe in probes), default=0.0)
+    return CoreSettings(
+        terminal_id=config.terminal_id,
+        interval_s=config.interval_s,
+        agent_version=importlib.metadata.version("tillwatch-agent"),
+        host_boot_id=machine.host_boot_id(),
+        stale_after_s=max(3.0 * config.interval_s, 3 * slowest_s + SLOW_POLL_S),
+    )
+
+
+def now() -> Moment:
+    """Read both clocks."""
+    return Moment(monotonic_s=time.monotonic(), at=datetime.now(UTC))
+
+
+def broker(config: "BrokerConfig") -> Broker:
+    """Read what the connection needs from its files; raises `OperatorError`."""
+    return Broker(
+        host=config.host,
+        port=config.port,
+        keepalive_s=config.keepalive_s,
+        username=config.username,
+        password=configuration.read_secret(config.password_file) if config.password_file else None,
+        tls=_tls(config) if config.ca_file else None,
+    )
+
+
+def _tls(config: "BrokerConfig") -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=config.ca_file)
+        if config.cert_file:
+            context.load_cert_chain(config.cert_file, config.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise OperatorError(
+            f"[broker]: expected readable PEM files in ca_file, cert_file and key_file, got: {error}"
+        ) from None
+    return context
+
+
+class Runtime:
+    """The threads around one core; `run` is the main thread's."""
+
+    def __init__(
+        self, config: "AgentConfig", probes: "Sequence[Probe]", *, end_process: Callable[[int], None] = os._exit
+    ) -> None:
+        """Open the outbox and prepare all threads; raises `OperatorError`."""
+        self._terminal_id = config.terminal_id
+        self._broker = broker(config.broker)
+        self._queue: queue.SimpleQueue[Input | _Watch | _Wake] = queue.SimpleQueue()
+        self._outbox = _outbox(config.state_dir / OUTBOX_FILE)
+        self._core = Core(core_settings(config, probes), self._outbox, random.SystemRandom(), now())
+        self._watches = [_Watch(probe, self._queue.put) for probe in probes]
+        self._watchdog = Watchdog(end_process)
+        self._woken = False
+        self._loop, self._publisher = self._way_out()
+
+    def put(self, said: Input) -> None:
+        """Hand an input in; from any thread and from signal handlers."""
+        self._queue.put(said)
+
+    def run(self) -> int:
+        """Turn until stopped; the process's exit code."""
+        for thread in (*self._watches, self._watchdog):
+            thread.start()
+        try:
+            self._turn_until_stopped()
+        except OutboxCorrupt as corrupt:
+            _logger.critical("the outbox broke; the next start sets it aside: %s", corrupt)
+            return EXIT_OUTBOX
+        finally:
+            self._close()
+        return 0
+
+    def _turn_until_stopped(self) -> None:
+        self._give(Tick())
+        stopped = False
+        while not stopped:
+            self._watchdog.turned()
+            for said in self._next():
+                self._give(said)
+                stopped = stopped or isinstance(said, Stop)
+            self._look_after_publisher()
+
+    def _next(self) -> Iterable[Input]:
+        """Wait for what comes next, at most until something is due."""
+        try:
+            came = self._queue.get(timeout=min(self._core.next_due_s(now()), TURN_S_MAX))
+        except queue.Empty:
+            return [Tick()]
+        if isinstance(came, _Watch):
+            return [Observed(came.take())]
+        if isinstance(came, _Wake):
+            self._woken = False
+            return self._publisher.take()
+        return [came]
+
+    def _give(self, said: Input) -> None:
+        for effect in self._core.handle(said, now()):
+            if isinstance(effect, Forget):
+                for watch in self._watches:
+                    watch.forget()
+            else:
+                self._publisher.carry_out(effect)
+
+    def _look_after_publisher(self) -> None:
+        quiet_s = self._publisher.quiet_s
+        if not self._loop.alive:
+            _logger.error("the publisher's loop died; it is built anew")
+            self._loop.stop()
+            self._loop, self._publisher = self._way_out()
+        elif quiet_s > QUIET_KEEPALIVES * self._broker.keepalive_s:
+            _logger.warning("nothing heard of the broker for %.0f s; the connection is dropped", quiet_s)
+            self._publisher.abandon()
+        else:
+            return
+        self._give(ConnectionLost())
+
+    def _way_out(self) -> tuple[Loop, Publisher]:
+        loop = Loop()
+        loop.start()
+        return loop, Publisher(loop, self._broker, self._terminal_id, self._wake)
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self._queue.put(_Wake())
+
+    def _close(self) -> None:
+        self._watchdog.stop()
+        for watch in self._watches:
+            watch.stop()
+        self._loop.stop()
+        deadline_s = time.monotonic() + PROBE_STOP_S
+        for watch in self._watches:
+            watch.join(max(deadline_s - time.monotonic(), 0))
+        self._outbox.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """The publisher has something to take."""
+
+
+class _Watch(threading.Thread):
+    """Polls one probe; the newest look waits in its slot."""
+
+    def __init__(self, probe: "Probe", put: Callable[["_Watch"], None]) -> None:
+        super().__init__(name=f"probe-{probe.name}", daemon=True)
+        self._probe = probe
+        self._put = put
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._slot: tuple[Observation, ...] | None = None
+        self._to_forget = False
+        self._fails = False
+
+    def take(self) -> tuple[Observation, ...]:
+        """Empty the slot."""
+        with self._lock:
+            slot, self._slot = self._slot, None
+        return slot or ()
+
+    def forget(self) -> None:
+        """Have the probe forget, before its next poll."""
+        self._to_forget = True
+
+    def stop(self) -> None:
+        """End after the poll that runs."""
+        self._ended.set()
+
+    def run(self) -> None:
+        wait_s = random.uniform(0, min(self._probe.poll_s, FIRST_POLL_S_MAX))  # noqa: S311 - spreads, hides nothing
+        while not self._ended.wait(wait_s):
+            began_s = time.monotonic()
+            self._poll()
+            wait_s = max(began_s + self._probe.poll_s - time.monotonic(), POLL_GAP_S)
+        self._probe.close()
+
+    def _poll(self) -> None:
+        try:
+            if self._to_forget:
+                self._to_forget = False
+                self._probe.forget()
+            observations = self._probe.poll()
+        except Exception as error:  # noqa: BLE001 - the outermost loop of its thread
+            self._failed(error)
+            return
+        self._fails = False
+        with self._lock:
+            untaken, self._slot = self._slot is not None, observations
+        if not untaken:
+            self._put(self)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._fails:
+            _logger.error("probe %s fails; its components become stale", self._probe.name, exc_info=error)
+        self._fails = True
+
+
+class Watchdog(threading.Thread):
+    """Ends the process when the main thread has not turned for too long."""
+
+    def __init__(self, end_process: Callable[[int], None], *, stuck_after_s: float = STUCK_AFTER_S) -> None:
+        """Prepare it; the main thread says `turned`."""
+        super().__init__(name="watchdog", daemon=True)
+        self._end_process = end_process
+        self._stuck_after_s = stuck_after_s
+        self._turned_at_s = time.monotonic()
+        self._ended = threading.Event()
+
+    def turned(self) -> None:
+        """Take note that the main thread lives."""
+        self._turned_at_s = time.monotonic()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Look several times within the limit."""
+        while not self._ended.wait(self._stuck_after_s / 10):
+            if time.monotonic() - self._turned_at_s > self._stuck_after_s:
+                _logger.critical("the main thread has not turned for %.0f s: the process ends", self._stuck_after_s)
+                self._end_process(EXIT_STUCK)
+                return
+
+
+def _outbox(path: Path) -> Outbox:
+    """Open the outbox; one that the disk does not take is held in memory: watching goes on, under a new stream."""
+    try:
+        return Outbox.open(path)
+    except OutboxFailed as failure:
+        _logger.warning("events will not survive this start: %s", failure)
+        return Outbox.open(MEMORY)

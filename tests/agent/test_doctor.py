@@ -1,0 +1,187 @@
+"""The doctor: what it finds, what it advises, how it lays it out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.agent import stand
+
+from tillwatch_agent import config, doctor
+from tillwatch_agent.config import AgentConfig, BrokerConfig
+from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN, Domain
+from tillwatch_agent.doctor import ADVICE, Check, Verdict
+from tillwatch_agent.drivers import escpos
+from tillwatch_agent.health import Observation
+from tillwatch_agent.machine import THRESHOLDS
+from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, Health
+from tillwatch_protocol.vocabulary import ConditionCode as Code
+
+PRINTER = config.parse({"terminal_id": "t", "printer": [{"name": "bar", "port": "/dev/null"}]})
+
+
+def checked(observation: Observation, settings: AgentConfig = PRINTER) -> Check:
+    return doctor.check_component(observation, settings)
+
+
+@pytest.mark.parametrize(
+    ("observation", "verdict", "found", "advice"),
+    [
+        (Observation(component="pos_printer:bar", health=Health.OK), Verdict.OK, "ok", None),
+        (
+            Observation(component="pos_printer:bar", health=Health.FAULT, true_codes={Code.PAPER_END: None}),
+            Verdict.PROBLEM,
+            "fault: paper_end",
+            "load paper",
+        ),
+        (
+            Observation(component="pos_printer:bar", health=Health.OK, true_codes={Code.PAPER_NEAR_END: None}),
+            Verdict.WARNING,
+            "ok: paper_near_end",
+            "have a new roll ready",
+        ),
+        (
+            Observation(component="acquirer:a", health=Health.UNKNOWN, reason=UPLINK_DOWN),
+            Verdict.PROBLEM,
+            "unknown: uplink_down",
+            "judged when network:uplink is well again",
+        ),
+        # a code that nobody has written an advice for is told as it is
+        (
+            Observation(component="scale:1", health=Health.FAULT, true_codes={"overweight": "3.2 kg"}),
+            Verdict.PROBLEM,
+            "fault: overweight (3.2 kg)",
+            None,
+        ),
+    ],
+)
+def test_a_component_is_told_with_what_to_do(
+    observation: Observation, verdict: Verdict, found: str, advice: str | None
+) -> None:
+    assert checked(observation) == Check(name=observation.component, verdict=verdict, found=found, advice=advice)
+
+
+def test_every_code_that_the_agent_can_raise_has_an_advice() -> None:
+    raised = escpos.CODES | AVAILABILITY_CODES | {row.code for row in THRESHOLDS} | {domain.value for domain in Domain}
+    raised |= {Code.DRAWER_OPEN, Code.TCP_FAILURE, Code.TCP_REFUSED, Code.TLS_FAILURE, Code.CERTIFICATE_EXPIRED}
+    raised |= {Code.CERTIFICATE_UNTRUSTED, Code.CERTIFICATE_EXPIRING, UPLINK_DOWN, NOT_ASKED, MISCONFIGURED}
+    elsewhere = {Code.PORT_REFUSED, Code.NOT_ATTACHED}  # advised by the place
+    never_at_a_first_look = {Code.STALE}
+    assert raised - elsewhere - never_at_a_first_look == set(ADVICE)
+
+
+def test_a_refused_port_names_the_group_to_join() -> None:
+    refused = Observation(
+        component="pos_printer:bar",
+        health=Health.UNKNOWN,
+        reason=Code.PORT_REFUSED,
+        true_codes={Code.PORT_REFUSED: "x"},
+    )
+    group = "root"  # /dev/null's
+    assert f"group: sudo usermod -aG {group} " in str(checked(refused).advice)
+    gone = config.parse({"terminal_id": "t", "printer": [{"name": "bar", "port": "/dev/nowhere"}]})
+    assert "sudo usermod -aG dialout " in str(checked(refused, gone).advice)
+
+
+def test_a_printer_that_is_not_attached_is_told_with_the_ports_that_are() -> None:
+    absent = {"health": Health.ABSENT, "reason": Code.NOT_ATTACHED, "true_codes": {Code.NOT_ATTACHED: "x"}}
+    printer = checked(Observation(component="pos_printer:bar", **absent))  # type: ignore[arg-type]  # one table of several types
+    scanner = checked(Observation(component="scanner:1", **absent))  # type: ignore[arg-type]  # as above
+    assert "serial ports seen here: " in str(printer.advice)
+    assert scanner.advice == "plug it in, and check its power"
+
+
+def test_a_state_directory_is_writable_or_can_be_made_or_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    made, there, blocked = (
+        doctor.check_state_dir(path) for path in (tmp_path / "a/b", tmp_path, tmp_path / "file/state")
+    )
+    assert (made.verdict, made.found) == (Verdict.OK, f"{tmp_path}/a/b will be made")
+    assert (there.verdict, there.found) == (Verdict.OK, str(tmp_path))
+    assert blocked.verdict is Verdict.PROBLEM
+    assert f"sudo mkdir -p {tmp_path}/file/state" in str(blocked.advice)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "verdict"),
+    [
+        ("hunter2\n", 0o600, Verdict.OK),
+        ("hunter2\n", 0o644, Verdict.WARNING),
+        ("", 0o600, Verdict.PROBLEM),
+        (None, 0, Verdict.PROBLEM),
+    ],
+)
+def test_a_secret_is_there_and_its_own(tmp_path: Path, content: str | None, mode: int, verdict: Verdict) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+    (check,) = doctor.check_secrets(BrokerConfig(username="t", password_file=path))
+    assert (check.name, check.verdict) == ("broker.password_file", verdict)
+    assert "hunter2" not in check.found
+
+
+def test_a_key_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    broker = BrokerConfig(ca_file=tmp_path / "ca", cert_file=tmp_path / "cert", key_file=tmp_path / "key")
+    (check,) = doctor.check_secrets(broker)
+    assert (check.name, check.verdict) == ("broker.key_file", Verdict.PROBLEM)
+
+
+def test_a_broker_is_reached_without_tls_and_with_it() -> None:
+    with stand.tcp_printer() as port:
+        plain = doctor.check_broker(BrokerConfig(host="localhost", port=port))
+    with stand.tls_server() as port:
+        secured = doctor.check_broker(BrokerConfig(host="localhost", port=port, ca_file=stand.DATA / "ca.pem"))
+    assert (plain.verdict, plain.found.partition(" ")[2]) == (Verdict.OK, "without TLS")
+    assert (secured.verdict, secured.found.partition(" ")[2]) == (Verdict.OK, "by TLSv1.3")
+
+
+def test_a_broker_that_cannot_be_used_is_told_with_what_to_check() -> None:
+    ca_file = stand.DATA / "ca.pem"
+    with stand.tls_server("expired.pem") as expired, stand.tcp_server(lambda c: c.sendall(b"no TLS here")) as plain:
+        said = {
+            "is not known here": doctor.check_broker(BrokerConfig(host="localhost", port=expired, ca_file=ca_file)),
+            "no TLS": doctor.check_broker(BrokerConfig(host="localhost", port=plain, ca_file=ca_file)),
+            "refused": doctor.check_broker(BrokerConfig(host="localhost", port=stand.closed_port())),
+            "no CA": doctor.check_broker(BrokerConfig(host="localhost", port=expired, ca_file=Path("/nowhere"))),
+        }
+    assert {check.verdict for check in said.values()} == {Verdict.PROBLEM}
+    assert "clock" in str(said["is not known here"].advice)
+    assert "speaks TLS" in str(said["no TLS"].advice)
+    assert "that the broker runs" in str(said["refused"].advice)
+    assert "files that [broker] names" in str(said["no CA"].advice)
+
+
+def test_a_broker_without_an_address_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "BROKER_TIMEOUT_S", 0.0)
+    check = doctor.check_broker(BrokerConfig(host="broker.invalid"))
+    assert (check.verdict, check.found) == (Verdict.PROBLEM, "no address for broker.invalid")
+
+
+CHECKS = (
+    Check(name="broker", verdict=Verdict.OK, found="localhost:1883 without TLS"),
+    Check(name="pos_printer:bar", verdict=Verdict.PROBLEM, found="fault: paper_end", advice="load paper"),
+    Check(name="cash_drawer:bar", verdict=Verdict.WARNING, found="ok: drawer_open", advice="close the drawer"),
+)
+
+
+def test_the_table_is_aligned_and_ends_in_the_sum() -> None:
+    assert doctor.table(CHECKS).splitlines() == [
+        "ok       broker           localhost:1883 without TLS",
+        "PROBLEM  pos_printer:bar  fault: paper_end",
+        "                          -> load paper",
+        "warning  cash_drawer:bar  ok: drawer_open",
+        "                          -> close the drawer",
+        "1 problem",
+    ]
+    assert doctor.table(CHECKS[:1]).endswith("all is well")
+
+
+def test_the_same_is_one_json_object() -> None:
+    document = json.loads(doctor.as_json("till-1", CHECKS))
+    assert (document["terminal_id"], document["ok"], len(document["checks"])) == ("till-1", False, 3)
+    assert document["checks"][0] == {"name": "broker", "verdict": "ok", "found": "localhost:1883 without TLS"}
+
+
+def test_a_warning_is_no_problem() -> None:
+    assert doctor.is_well([CHECKS[0], CHECKS[2]])
+    assert not doctor.is_well(CHECKS)
