@@ -3,9 +3,10 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,6 +105,29 @@ class BrokerByHand:
         assert self.connect[:1] == b"\x10"
         connection.sendall(answer)
         return connection
+
+    @contextmanager
+    def answering(self, answer: bytes) -> Iterator[None]:
+        """Answer every connection that says CONNECT, however many come; on leaving, end them all."""
+        lines: list[socket.socket] = []
+        accepting = threading.Thread(target=self._answer_all, args=(answer, lines))
+        accepting.start()
+        try:
+            yield
+        finally:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for line in lines:
+                line.close()
+
+    def _answer_all(self, answer: bytes, lines: list[socket.socket]) -> None:
+        with suppress(OSError):  # the listener was shut down
+            while True:
+                line, _ = self._listener.accept()
+                lines.append(line)
+                with suppress(ConnectionError):  # given up meanwhile
+                    if line.recv(4096):
+                        line.sendall(answer)
 
     def close(self) -> None:
         self._listener.close()

@@ -304,12 +304,8 @@ def test_a_connection_let_go_while_it_dials_is_closed(till_at: MakeTill, by_hand
     till = till_at(by_hand.port)
     till.do(Connect(till.outgoing("will")), Disconnect(), Disconnect(), Forget())
     till.do(Connect(till.outgoing("will")))
-    lines = [by_hand.accept(), by_hand.accept()]
-    for line in lines:
-        line.sendall(CONNACK)
-    till.wait_for(Connected)
-    for line in lines:
-        line.close()
+    with by_hand.answering(CONNACK):  # the first line may be given up before or after it reached the broker
+        till.wait_for(Connected)
     till.wait_for(ConnectionLost)
 
 

@@ -13,6 +13,7 @@ from tillwatch_agent.session import (
     BACK_OFF_MAX_S,
     BEATS_BURST,
     BEATS_PER_INTERVAL,
+    HELD_INTERVALS_MAX,
     PROCESSES_MAX,
     STABLE_AFTER_S,
     TABLE,
@@ -213,6 +214,16 @@ def test_what_is_held_back_is_told_when_a_process_is_back() -> None:
     assert session.due_s() == 80  # a held heartbeat is not asked for in between
     session, outputs = stepped(session, heard(), 21)  # the same epoch: only its connection was away
     assert outputs == (Output.BEAT,)
+
+
+def test_a_lost_word_that_a_process_is_back_holds_nothing_for_more_than_two_intervals() -> None:
+    session, _ = stepped(online(), heard(ProcessLife.OFFLINE), 2)
+    session, _ = stepped(session, Nudge.TICK, 100)
+    session, _ = stepped(session, heard(ProcessLife.OFFLINE), 110)  # said again, and no later for it
+    assert session.due_s() == 2 + 60 * HELD_INTERVALS_MAX
+    session, outputs = stepped(session, Nudge.TICK, session.due_s())
+    assert outputs == (Output.BEAT,)
+    assert session.sends
 
 
 def test_knowledge_of_processes_dies_with_the_connection() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from tillwatch_protocol.vocabulary import (
+    AVAILABILITY_CODES,
     CONDITIONS_MAX,
     FACTS_MAX,
     MEASURES_MAX,
@@ -61,7 +62,13 @@ class Reading(Frozen):
         return self
 
     def judges(self, code: str) -> bool:
-        """Whether this reading says if `code` is true: an unknown component speaks only of the conditions it names."""
+        """Whether this reading says if `code` is true.
+
+        An unknown component speaks only of the conditions it names, and of whether it can be asked at all: who waits
+        for an answer in vain holds the port, so it is not busy.
+        """
         if any(condition.code == code for condition in self.conditions):
             return True
-        return self.health in {Health.OK, Health.FAULT} and code not in self.undetermined
+        if code in self.undetermined:
+            return False
+        return self.health in {Health.OK, Health.FAULT} or code in AVAILABILITY_CODES

@@ -94,8 +94,9 @@ _PROCESS = re.compile(rf"{ROOT}/c/([A-Za-z0-9_.-]{{1,64}})/([a-z]+)")
 AGENT_SUBSCRIPTIONS = (f"{ROOT}/t/{{terminal_id}}/dn/+", f"{ROOT}/c/+/state")
 """What an agent listens to; `{terminal_id}` is its own."""
 
-INGEST_SUBSCRIPTIONS = (f"{ROOT}/t/+/up/+", f"{ROOT}/c/{{process}}/canary")
-"""What an ingesting process listens to; `{process}` is its own."""
+INGEST_SUBSCRIPTIONS = (f"{ROOT}/t/+/up/+", f"{ROOT}/c/{{process}}/canary", f"{ROOT}/c/{{process}}/state")
+"""What an ingesting process listens to; `{process}` is its own. Its own state too: a will of an earlier connection that
+comes late says offline of a process that listens, and must be answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

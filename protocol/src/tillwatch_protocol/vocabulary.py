@@ -34,6 +34,9 @@ FACTS_MAX = 32
 DROPPED_RANGES_MAX = 64
 """Ranges one event can declare: what separates them is job reports, which are never dropped; a job has at most 40."""
 
+TEXT_CHARS_MAX = 512
+"""One line for people: what a till's screen or a device's manual says in one."""
+
 INTERVAL_S_MIN = 1
 INTERVAL_S_MAX = 86_400
 
@@ -97,7 +100,7 @@ StreamId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 """A name of a job, a command, a nonce, a release, a boot: printable and short."""
 
-Text = Annotated[str, Field(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line for people: no NUL (PostgreSQL refuses it), no control characters."""
 
 Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
@@ -196,3 +199,16 @@ class ConditionCode:
     # the agent, as the collector sees it
     SILENT = "silent"
     IDENTITY_SHARED = "identity_shared"
+
+
+AVAILABILITY_CODES = frozenset(
+    {
+        ConditionCode.NO_RESPONSE,
+        ConditionCode.GARBLED_RESPONSE,
+        ConditionCode.PORT_BUSY,
+        ConditionCode.PORT_REFUSED,
+        ConditionCode.NOT_ATTACHED,
+        ConditionCode.STALE,
+    }
+)
+"""Whether a device can be asked at all: these exclude each other, and every look judges each of them."""

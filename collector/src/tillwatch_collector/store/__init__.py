@@ -1,5 +1,6 @@
 """What is kept: tables, the transactions around them, and all SQL.
 
-`tables` is the shape, `session` the transactions, `repository` the facts and the judgements, `inventory` merchants,
-stores, terminals and tokens, `queries` what the API and the console read.
+`tables` is the shape, `session` the transactions, `statements` how many rows go at once, `repository` the door that a
+flow holds, with `facts`, `looks` and `judgements` behind it; `migrations` brings an older schema up. `inventory` has
+merchants, stores, terminals and tokens, `queries` what the API and the console read.
 """

@@ -8,6 +8,7 @@ people write the inventory and the tokens. Facts are a function of the set of me
 from datetime import UTC, date, datetime
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, MetaData, TypeDecorator, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -58,6 +59,11 @@ class Table(SQLModel):
     metadata = MetaData(naming_convention=NAMING)
 
 
+def table_of(row: type[Table]) -> sqlalchemy.Table:
+    """Return the table behind a row class, for statements over many rows."""
+    return Table.metadata.tables[str(row.__tablename__)]
+
+
 # --- inventory: written by people
 
 
@@ -75,7 +81,7 @@ class StoreRow(Table, table=True):
 
     __tablename__ = "store"
     store_id: str = Field(primary_key=True, max_length=64)
-    merchant_id: str = Field(foreign_key="merchant.merchant_id", index=True)
+    merchant_id: str = Field(foreign_key="merchant.merchant_id", index=True, max_length=64)
     name: str = Field(max_length=200)
     address: str | None = Field(default=None, max_length=500)
     region: str | None = Field(default=None, max_length=64, index=True)
@@ -94,7 +100,7 @@ class TerminalRow(Table, table=True):
 
     __tablename__ = "terminal"
     terminal_id: str = Field(primary_key=True, max_length=64)
-    store_id: str | None = Field(default=None, foreign_key="store.store_id", index=True)
+    store_id: str | None = Field(default=None, foreign_key="store.store_id", index=True, max_length=64)
     brand: str | None = Field(default=None, max_length=64)
     model: str | None = Field(default=None, max_length=64, index=True)
     serial_number: str | None = Field(default=None, max_length=64, index=True)
@@ -186,7 +192,12 @@ class LevelRow(Table, table=True):
     sent_at: datetime = Field(sa_type=Utc)
     received_at: datetime = Field(sa_type=Utc)
     components: list[Any] = Field(default_factory=list, sa_type=Json)
+    """The readings, without their age: `received_at` is as near as it gets."""
     job: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    digest: str = Field(max_length=16)
+    """Of the content: what did not change is not written again."""
+    judged_digest: str = Field(max_length=16)
+    """Of the part that judge looks at: what did not change there does not wake it."""
 
 
 class PresenceRow(Table, table=True):
@@ -211,7 +222,7 @@ class SightingRow(Table, table=True):
     stream_id: str | None = Field(default=None, max_length=32)
     """The stream of the last heartbeat that was news."""
     stream_switches: int = 0
-    """How often that stream changed lately: two outboxes under one id alternate."""
+    """How often lately a second speaker showed itself: two outboxes, or two machines, under one id."""
     switched_at: datetime | None = Field(default=None, sa_type=Utc)
     marked: bool = True
     __table_args__ = (

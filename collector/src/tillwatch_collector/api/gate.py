@@ -1,0 +1,144 @@
+"""Who may come in. Everything is closed unless the table below opens it; no route has to remember to ask.
+
+In the order of the checks: the Host header must name this collector (another name on our address is a rebinding
+attack), the Origin of an unsafe request must be our own (a page elsewhere must not act with a browser's credentials),
+and whatever is not public needs a bearer token with the scope that its method asks for; then a body must not be
+announced longer than it may be. Cookies open the console's page only, never the API.
+
+Every answer carries headers by which a browser runs no script and loads nothing from elsewhere.
+A change violates this when a new path answers without a token and does not stand in `PUBLIC`.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tillwatch_collector.api import problems
+from tillwatch_collector.config import is_loopback
+from tillwatch_collector.tokens import Principal
+from tillwatch_collector.tokens import Scope as TokenScope
+
+PUBLIC = frozenset({"/healthz", "/", "/signin", "/signout", "/console.css"})
+"""Liveness says nothing; the console's pages ask for their own cookie."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+FindHolder = Callable[[str], Principal | None]
+"""Who holds this secret, if anyone."""
+
+Check = Callable[[Scope, Headers], Awaitable[ASGIApp | None]]
+"""Looks at a request; returns what answers it in our stead, or None to let it pass."""
+
+
+def needed_scope(method: str, path: str) -> TokenScope | None:
+    """Say what a request needs; None for what is public."""
+    if path in PUBLIC:
+        return None
+    return TokenScope.READ if method in SAFE_METHODS else TokenScope.WRITE
+
+
+def host_name(authority: str) -> str:
+    """Name the host of a Host header, without its port, in lower case."""
+    return (urlsplit(f"//{authority}").hostname or "") if authority else ""
+
+
+def same_origin(origin: str, authority: str) -> bool:
+    """Whether an Origin names the host and port that the request was sent to."""
+    parts = urlsplit(origin)
+    return parts.scheme in {"http", "https"} and parts.netloc.lower() == authority.lower()
+
+
+class Gate:
+    """The checks in front of an application."""
+
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: frozenset[str], body_bytes_max: int, find_holder: FindHolder
+    ) -> None:
+        self._app = app
+        self._body_bytes_max = body_bytes_max
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._find_holder = find_holder
+        self._checks: tuple[Check, ...] = (self._check_host, self._check_origin, self._check_token, self._check_length)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, and pass on or answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        for check in self._checks:
+            refusal = await check(scope, headers)
+            if refusal is not None:
+                await refusal(scope, receive, _with_headers(send))
+                return
+        await self._app(scope, receive, _with_headers(send))
+
+    async def _check_host(self, _scope: Scope, headers: Headers) -> ASGIApp | None:
+        try:
+            name = host_name(headers.get("host", ""))
+        except ValueError:
+            name = ""
+        if name and (is_loopback(name) or name in self._allowed_hosts):
+            return None
+        return problems.answer(
+            HTTPStatus.MISDIRECTED_REQUEST, f"expected a host of [web] allowed_hosts, got {name[:100]!r}"
+        )
+
+    async def _check_origin(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        origin = headers.get("origin")
+        if scope["method"] in SAFE_METHODS or origin is None or same_origin(origin, headers.get("host", "")):
+            return None
+        return problems.answer(HTTPStatus.FORBIDDEN, f"expected our own Origin, got {origin[:100]!r}")
+
+    async def _check_token(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        needed = needed_scope(scope["method"], scope["path"])
+        if needed is None:
+            return None
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        holder = await run_in_threadpool(self._find_holder, secret.strip()) if kind.lower() == "bearer" else None
+        if holder is None:
+            challenge = {"WWW-Authenticate": 'Bearer realm="tillwatch"'}
+            said = "expected a valid token: Authorization: Bearer tw_..."
+            return problems.answer(HTTPStatus.UNAUTHORIZED, said, headers=challenge)
+        if not holder.may(needed):
+            return problems.answer(
+                HTTPStatus.FORBIDDEN, f"expected a token with scope {needed}, got one with {', '.join(holder.scopes)}"
+            )
+        scope.setdefault("state", {})["principal"] = holder
+        return None
+
+    async def _check_length(self, _scope: Scope, headers: Headers) -> ASGIApp | None:
+        """Refuse by the announced length; what comes unannounced is counted by the application as it is read."""
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length[:20]) <= self._body_bytes_max:
+            return None
+        said = f"expected a body of at most {self._body_bytes_max} bytes, got {length[:20]}"
+        return problems.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said)
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending

@@ -1,0 +1,121 @@
+"""Heartbeats and presences in their order: within a stream the newer wins, and no clock has a say.
+
+Equal numbers with different content come from copies of one outbox; then the greater content wins, so that any order
+of arrival ends alike. A change violates this when a time that the collector gives decides which message is newer.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tillwatch_collector.domain.scrub import scrubbed
+from tillwatch_protocol.event import Event
+from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason, PresenceState
+from tillwatch_protocol.reading import Reading
+
+LevelOrder = tuple[int, int, int, datetime, int, str]
+PresenceOrder = tuple[int, int, bool, bool, str]
+
+_READINGS = TypeAdapter(tuple[Reading, ...])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelHead:
+    """What orders a stream's levels, and tells whether a newer one says anything new; not the readings themselves."""
+
+    boot_epoch: int
+    beat_no: int
+    connection_no: int
+    sent_at: datetime
+    event_seq_last: int
+    digest: str
+    """Of the content: readings without their age, job, versions."""
+    judged_digest: str
+    """Of the part that judge looks at."""
+    interval_s: int
+    host_boot_id: str
+
+    @property
+    def order(self) -> LevelOrder:
+        """Greater is newer."""
+        return self.boot_epoch, self.beat_no, self.connection_no, self.sent_at, self.event_seq_last, self.digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresenceHead:
+    """A stream's newest presence."""
+
+    boot_epoch: int
+    connection_no: int
+    state: str
+    reason: str | None
+
+    @property
+    def order(self) -> PresenceOrder:
+        """Greater is newer: on one connection offline is the last word, and the agent's own word beats its will's."""
+        offline = self.state == PresenceState.OFFLINE
+        return self.boot_epoch, self.connection_no, offline, self.reason == PresenceReason.STOPPING, self.reason or ""
+
+
+def level_head(heartbeat: Heartbeat, content: bytes) -> LevelHead:
+    """Return the head of a heartbeat; `content` is what `readings_json` made of it."""
+    return LevelHead(
+        boot_epoch=heartbeat.connection.boot_epoch,
+        beat_no=heartbeat.beat_no,
+        connection_no=heartbeat.connection.connection_no,
+        sent_at=heartbeat.sent_at,
+        event_seq_last=heartbeat.event_seq_last,
+        digest=_digest(content, heartbeat.job, heartbeat.agent_version, heartbeat.host_boot_id),
+        judged_digest=_judged(heartbeat),
+        interval_s=heartbeat.interval_s,
+        host_boot_id=heartbeat.host_boot_id,
+    )
+
+
+def presence_head(presence: Presence) -> PresenceHead:
+    """Return the head of a presence."""
+    boot_epoch, connection_no = presence.connection.order
+    return PresenceHead(
+        boot_epoch=boot_epoch, connection_no=connection_no, state=presence.state, reason=presence.reason
+    )
+
+
+def readings_json(components: tuple[Reading, ...]) -> bytes:
+    """Return the readings as they are kept: without their age, which is of the moment, and without card numbers."""
+    if any(condition.detail for reading in components for condition in reading.conditions):
+        components = tuple(_scrubbed(reading) for reading in components)
+    return _READINGS.dump_json(components, exclude={"__all__": {"age_s"}}, exclude_none=True)
+
+
+def readings_of(kept: list[Any]) -> tuple[Reading, ...]:
+    """Return the readings that a row keeps."""
+    return _READINGS.validate_python(kept, strict=False)
+
+
+def event_digest(event: Event) -> str:
+    """Return what tells an event from another of the same number."""
+    return blake2b(event.model_dump_json(exclude_none=True).encode(), digest_size=8).hexdigest()
+
+
+def _scrubbed(reading: Reading) -> Reading:
+    conditions = tuple(
+        condition.model_copy(update={"detail": scrubbed(condition.detail)}) if condition.detail else condition
+        for condition in reading.conditions
+    )
+    return reading.model_copy(update={"conditions": conditions})
+
+
+def _judged(heartbeat: Heartbeat) -> str:
+    readings = sorted(
+        [reading.component, reading.health, sorted(c.code for c in reading.conditions), sorted(reading.undetermined)]
+        for reading in heartbeat.components
+    )
+    return _digest(readings, heartbeat.connection.order, heartbeat.interval_s)
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(json.dumps(parts, default=str).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,73 @@
+"""What must not be kept is taken out before anything is stored: card numbers and track data.
+
+A card number is 13 to 19 digits (ISO/IEC 7812-1) that begin like a payment card's and satisfy the Luhn check; digits
+may be apart by a space, a dash or a NUL (UTF-16). Track 1 and track 2 (ISO/IEC 7813) are known by their separators,
+Luhn or not. What remains is the first six and the last four digits, which PCI DSS allows to be shown. Longer runs of
+digits are looked through at every offset: rather too much is masked than too little.
+"""
+
+import re
+
+MASK = "****"
+
+_DIGITS_MIN, _DIGITS_MAX = 13, 19
+_RUN = re.compile(r"\d(?:[ \-\x00]?\d){12,}")
+_TRACK_1 = re.compile(r"%?[A-Z]?(\d[\d ]{11,21}\d)\^[^^\r\n]{0,26}\^[^?\r\n]{0,80}\??")
+_TRACK_2 = re.compile(r";?(\d{13,19})[=D]\d{4,24}\??")
+_IIN = re.compile(r"2[2-7]|[3-6]|8[12]")
+"""Mastercard 2-series and Mir, Amex, Diners and JCB, Visa, Mastercard, Discover, Maestro and UnionPay, RuPay."""
+
+_OVERLAP_BYTES = 128
+"""A card number or a track across the end of an excerpt is still seen whole."""
+
+
+def scrubbed(text: str) -> str:
+    """Return the text with every card number and track masked."""
+    text = _TRACK_1.sub(lambda match: _masked(match[1]), text)
+    text = _TRACK_2.sub(lambda match: _masked(match[1]), text)
+    return _RUN.sub(lambda match: _run_scrubbed(match[0]), text)
+
+
+def excerpt(payload: bytes, length_max: int) -> str:
+    """Return the beginning of any bytes, scrubbed, in printable ASCII; at most `length_max` characters."""
+    text = scrubbed(payload[: length_max + _OVERLAP_BYTES].decode("latin-1"))
+    return "".join(_printable(character) for character in text)[:length_max]
+
+
+def _printable(character: str) -> str:
+    return character if " " <= character <= "~" else f"\\x{ord(character):02x}"
+
+
+def _run_scrubbed(run: str) -> str:
+    places = [index for index, character in enumerate(run) if character.isdigit()]
+    digits = "".join(run[place] for place in places)
+    kept: list[str] = []
+    begin = start = 0
+    while start <= len(digits) - _DIGITS_MIN:
+        length = _card_length(digits, start)
+        if not length:
+            start += 1
+            continue
+        kept += [run[begin : places[start]], _masked(digits[start : start + length])]
+        start += length
+        begin = places[start - 1] + 1
+    return "".join(kept) + run[begin:]
+
+
+def _card_length(digits: str, start: int) -> int:
+    """How many digits from `start` are a card number; 0 when none are."""
+    if not _IIN.match(digits, start):
+        return 0
+    longest = min(_DIGITS_MAX, len(digits) - start)
+    return next((n for n in range(longest, _DIGITS_MIN - 1, -1) if _luhn(digits[start : start + n])), 0)
+
+
+def _luhn(digits: str) -> bool:
+    plain = sum(int(digit) for digit in digits[-1::-2])
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (plain + doubled) % 10 == 0
+
+
+def _masked(number: str) -> str:
+    digits = re.sub(r"\D", "", number)
+    return f"{digits[:6]}{MASK}{digits[-4:]}"

@@ -1,0 +1,68 @@
+"""Errors of the collector, split by who is at fault. What terminals send wrong is the protocol's `PeerError`.
+
+CollectorError
+├── OperatorError            the installation must change
+│   ├── PolicyInvalid        the policy file cannot be used; says the key, what was expected and what came
+│   └── LeaseHeldElsewhere   another process ticks; this one may not
+├── CallerError              what was asked cannot be done; nothing changed
+│   ├── TicketUnknown        no such ticket
+│   ├── TicketActionIllegal  the ticket's status does not take the action
+│   ├── ReasonMissing        a person's action on a ticket needs its reason
+│   └── HoursInvalid         opening hours or their time zone make no sense
+├── LeaseLost                another process took the tick over; what was not committed is void
+└── StoreError
+    ├── RowRefused           the database refuses what a row says
+    └── StoreUnavailable     the database does not answer, or is busy beyond its time
+"""
+
+
+class CollectorError(Exception):
+    """Any error of the collector; its message says what was expected and what came."""
+
+
+class OperatorError(CollectorError):
+    """The installation must change."""
+
+
+class PolicyInvalid(OperatorError):  # noqa: N818 - the tree reads as a list of faults
+    """The policy file cannot be used."""
+
+
+class LeaseHeldElsewhere(OperatorError):  # noqa: N818
+    """Another process ticks."""
+
+
+class CallerError(CollectorError):
+    """What was asked cannot be done; nothing changed."""
+
+
+class TicketUnknown(CallerError):  # noqa: N818
+    """No such ticket."""
+
+
+class TicketActionIllegal(CallerError):  # noqa: N818
+    """The ticket's status does not take the action."""
+
+
+class ReasonMissing(CallerError):  # noqa: N818
+    """A person's action on a ticket needs its reason."""
+
+
+class HoursInvalid(CallerError):  # noqa: N818
+    """Opening hours or their time zone make no sense."""
+
+
+class LeaseLost(CollectorError):  # noqa: N818
+    """Another process took the tick over; what was not committed is void."""
+
+
+class StoreError(CollectorError):
+    """The database cannot do what was asked."""
+
+
+class RowRefused(StoreError):  # noqa: N818
+    """The database refuses what a row says."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818
+    """The database does not answer, or is busy beyond its time."""

@@ -1,0 +1,6 @@
+"""What happens, in order: `ingest` (messages to facts), `judge` (facts to tickets), `dispatch` (effects to messages).
+
+Flows are synchronous functions of (repository, input, now) that return their effects; they neither commit nor send.
+Beside them: `fold` (a batch over the facts), `sitting` (one tick of judge), `tickets` (the one way that tickets move),
+`epochs` (a start, a restored database).
+"""

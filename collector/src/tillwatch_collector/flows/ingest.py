@@ -1,0 +1,202 @@
+"""Messages to facts: what came from terminals is decoded, folded into the facts in one transaction, then acknowledged.
+
+Ingest writes facts only and judges nothing; it may run any number of times over the same messages, in any order, in
+several processes. A message that cannot be used goes to quarantine, scrubbed before anything of it is stored; it is
+still a sign of life of the terminal whose topic it came on. When the database refuses a batch, the batch is halved
+until the one message stands alone: one poisoned message costs itself, nothing else.
+
+Retained messages inform and never decide. Of them only an agent's own word that it stopped is taken, so that a terminal
+switched off while nobody listened is not missed; they are no sign of life.
+
+A change violates this when an acknowledgement names an event that the commit does not hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+
+from tillwatch_collector.domain.scrub import excerpt
+from tillwatch_collector.errors import RowRefused
+from tillwatch_collector.flows.fold import Fold, Letter, Refusal, Tally
+from tillwatch_collector.store.facts import Facts, Quarantined
+from tillwatch_collector.store.repository import Repository
+from tillwatch_protocol import codec, topics
+from tillwatch_protocol.errors import PeerError, TopicUnknown
+from tillwatch_protocol.event import Ack, EventBatch
+from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason
+from tillwatch_protocol.process import Canary
+from tillwatch_protocol.topics import Address, Direction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """What the broker handed over."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestSettings:
+    """Limits of ingest."""
+
+    excerpt_chars_max: int = 1024
+    """Of a quarantined payload: enough to see who writes such a thing."""
+    said_chars_max: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """What became of the messages; every message is counted under one of the kinds or as retained or quarantined."""
+
+    messages: int = 0
+    heartbeats: int = 0
+    heartbeats_old: int = 0
+    events: int = 0
+    events_repeated: int = 0
+    presences: int = 0
+    canaries: int = 0
+    retained: int = 0
+    """Retained ones that told nothing."""
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestEffects:
+    """What is to be done once the transaction is committed."""
+
+    acks: tuple[Ack, ...]
+    marked: frozenset[str]
+    canaries: tuple[Canary, ...]
+    epoch_seen_max: int
+    """The greatest collector epoch that an agent says it has seen; see `domain.epoch.restored`."""
+    counts: Counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opened:
+    letters: list[Letter]
+    canaries: list[Canary]
+    refusals: list[Refusal]
+    retained: int
+
+
+def ingest(
+    repository: Repository, batch: Sequence[Delivery], now: datetime, settings: IngestSettings | None = None
+) -> IngestEffects:
+    """Take in a batch; the caller commits, and only then lets the effects out."""
+    settings = settings or IngestSettings()
+    opened = _open(batch)
+    tallies = _keep(repository.facts, opened.letters, now)
+    refusals = opened.refusals + [refusal for tally in tallies for refusal in tally.refusals]
+    repository.facts.quarantine([_quarantined(batch[refusal.place], refusal, settings) for refusal in refusals])
+    acks = {key: prefix for tally in tallies for key, prefix in tally.acks.items()}
+    return IngestEffects(
+        acks=tuple(Ack(terminal_id=t, stream_id=s, event_seq=prefix) for (t, s), prefix in acks.items()),
+        marked=frozenset[str]().union(*(tally.marked for tally in tallies)),
+        canaries=tuple(opened.canaries),
+        epoch_seen_max=max((tally.epoch_seen_max for tally in tallies), default=0),
+        counts=_counted(opened, tallies, len(batch), len(refusals)),
+    )
+
+
+def _open(batch: Sequence[Delivery]) -> _Opened:
+    opened = _Opened(letters=[], canaries=[], refusals=[], retained=0)
+    retained = 0
+    for place, delivery in enumerate(batch):
+        address: Address | None = None
+        try:
+            address = topics.parse(delivery.topic)
+            message = codec.decode_at(address, delivery.payload)
+            if isinstance(message, Canary):
+                opened.canaries.append(message)
+            elif not isinstance(message, Heartbeat | EventBatch | Presence):
+                raise TopicUnknown(f"expected a topic that leads to a collector, got {address.topic.name}")
+            elif not delivery.retained or _stopped(message):
+                opened.letters.append(_letter(address, message, delivery, place))
+            else:
+                retained += 1
+        except PeerError as error:
+            opened.refusals.append(Refusal(place=place, error=type(error).__name__, said=str(error)))
+            if address and address.topic.direction is Direction.UP and not delivery.retained:
+                opened.letters.append(_letter(address, None, delivery, place))
+    return _Opened(letters=opened.letters, canaries=opened.canaries, refusals=opened.refusals, retained=retained)
+
+
+def _letter(
+    address: Address, message: Heartbeat | EventBatch | Presence | None, delivery: Delivery, place: int
+) -> Letter:
+    return Letter(
+        terminal_id=address.owner,
+        message=message,
+        received_at=delivery.received_at,
+        retained=delivery.retained,
+        place=place,
+    )
+
+
+def _stopped(message: Heartbeat | EventBatch | Presence) -> bool:
+    return isinstance(message, Presence) and message.reason == PresenceReason.STOPPING
+
+
+def _keep(facts: Facts, letters: Sequence[Letter], now: datetime) -> list[Tally]:
+    """Fold and write; what the database refuses is halved until the one message is found."""
+    if not letters:
+        return []
+    try:
+        return [_folded(facts, letters, now)]
+    except RowRefused as error:
+        if len(letters) > 1:
+            half = len(letters) // 2
+            return _keep(facts, letters[:half], now) + _keep(facts, letters[half:], now)
+        return _without(facts, letters[0], error, now)
+
+
+def _folded(facts: Facts, letters: Sequence[Letter], now: datetime) -> Tally:
+    with facts.savepoint():
+        fold = Fold.read(facts, letters, now)
+        fold.take(letters)
+        fold.write()
+    return fold.tally
+
+
+def _without(facts: Facts, letter: Letter, error: RowRefused, now: datetime) -> list[Tally]:
+    """Keep of a message that the database refuses that its terminal lives, if it takes even that."""
+    if letter.message is None:
+        return []
+    refusal = Refusal(place=letter.place, error=type(error).__name__, said=str(error))
+    return [Tally(refusals=[refusal]), *_keep(facts, [replace(letter, message=None)], now)]
+
+
+def _quarantined(delivery: Delivery, refusal: Refusal, settings: IngestSettings) -> Quarantined:
+    try:
+        address: Address | None = topics.parse(delivery.topic)
+    except PeerError:
+        address = None
+    return Quarantined(
+        received_at=delivery.received_at,
+        topic=delivery.topic if address else excerpt(delivery.topic.encode(errors="replace"), 256),
+        terminal_id=address.owner if address and address.topic.direction is not Direction.OWN else None,
+        error=refusal.error,
+        said=excerpt(refusal.said.encode(errors="replace"), settings.said_chars_max),
+        payload_sha256=sha256(delivery.payload).hexdigest(),
+        payload_bytes=len(delivery.payload),
+        excerpt=excerpt(delivery.payload, settings.excerpt_chars_max),
+    )
+
+
+def _counted(opened: _Opened, tallies: Sequence[Tally], messages: int, quarantined: int) -> Counts:
+    return Counts(
+        messages=messages,
+        heartbeats=sum(tally.heartbeats for tally in tallies),
+        heartbeats_old=sum(tally.heartbeats_old for tally in tallies),
+        events=sum(tally.events for tally in tallies),
+        events_repeated=sum(tally.events_repeated for tally in tallies),
+        presences=sum(tally.presences for tally in tallies),
+        canaries=len(opened.canaries),
+        retained=opened.retained,
+        quarantined=quarantined,
+    )

@@ -1,0 +1,52 @@
+"""What the collector counts of itself, for Prometheus: one registry for each process, never the library's global one.
+
+Counters only grow; gauges are set by the engine at each tick, so that a scrape costs no query.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from tillwatch_collector.store.views import FleetView
+
+_TICK_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = self._counter("messages", "Messages taken in, by what they were.", "kind")
+        self.quarantined = self._counter("quarantined", "Messages that could not be used.")
+        self.events_stored = self._counter("events_stored", "Events stored.")
+        self.events_lost = self._gauge("events_lost", "Events known to be lost, over all time.")
+        self.events_dropped = self._gauge("events_dropped", "Events that terminals declared dropped, over all time.")
+        self.acks_sent = self._counter("acks_sent", "Acknowledgements handed to the broker.")
+        self.acks_dropped = self._counter(
+            "acks_dropped", "Acknowledgements that could not leave; the events come again."
+        )
+        self.ticket_moves = self._counter("ticket_moves", "What became of tickets.", "move")
+        self.tickets_open = self._gauge("tickets_open", "Open tickets.", "severity")
+        self.terminals = self._gauge("terminals", "Terminals.", "presence")
+        self.queue = self._gauge("queue_messages", "Messages that wait to be taken in.")
+        self.listening_s = self._counter("listening_seconds", "Time in which the collector heard.")
+        self.blind_s = self._counter("blind_seconds", "Time in which the collector did not hear.")
+        self.engine_failures = self._counter("engine_failures", "Rounds of the engine that failed and were repeated.")
+        self.tick_s = Histogram(
+            "tillwatch_tick_seconds", "Time of one tick of judge.", registry=self.registry, buckets=_TICK_BUCKETS_S
+        )
+
+    def set_fleet(self, fleet: FleetView) -> None:
+        """Show the fleet as it stands; what is no longer there is no longer shown."""
+        shown = ((self.terminals, fleet.terminals_by_presence), (self.tickets_open, fleet.open_tickets_by_severity))
+        for gauge, counts in shown:
+            gauge.clear()
+            for label, count in counts.items():
+                gauge.labels(label).set(count)
+        self.events_lost.set(fleet.events.lost)
+        self.events_dropped.set(fleet.events.dropped)
+
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        return Counter(f"tillwatch_{name}", says, labels, registry=self.registry)
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        return Gauge(f"tillwatch_{name}", says, labels, registry=self.registry)

@@ -1,0 +1,1 @@
+"""How an older schema becomes this one: Alembic's revisions, run by `store.session`."""

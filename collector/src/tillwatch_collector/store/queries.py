@@ -1,0 +1,385 @@
+"""What the API and the console read. Every list is a page with a limit and the total; every sort ends in the key.
+
+Nothing here writes, and nothing here decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, and_, func, not_, or_, select
+
+from tillwatch_collector.errors import CallerError
+from tillwatch_collector.store import tables, views
+from tillwatch_collector.store.tables import table_of
+from tillwatch_collector.store.views import Page, View
+
+PAGE_ROWS_MAX = 500
+"""A screen is 50; a script that wants all asks in turn."""
+
+_merchant = table_of(tables.MerchantRow)
+_store = table_of(tables.StoreRow)
+_terminal = table_of(tables.TerminalRow)
+_stream = table_of(tables.StreamRow)
+_event = table_of(tables.EventRow)
+_gap = table_of(tables.EventGapRow)
+_level = table_of(tables.LevelRow)
+_sighting = table_of(tables.SightingRow)
+_quarantine = table_of(tables.QuarantineRow)
+_standing = table_of(tables.StandingRow)
+_condition = table_of(tables.ConditionRow)
+_ticket = table_of(tables.TicketRow)
+_journal = table_of(tables.JournalRow)
+
+_ticket_is_open = _ticket.c.status.not_in(("closed", "cancelled", "merged"))
+_ticket_is_resolved = _ticket.c.status == "resolved"
+_presence = func.coalesce(_standing.c.presence, "unknown")
+
+ViewT = TypeVar("ViewT", bound=View)
+
+
+class SortUnknown(CallerError):  # noqa: N818 - it names what is so
+    """A list cannot be sorted by that."""
+
+    def __init__(self, sort: str, known: Sequence[str]) -> None:
+        super().__init__(f"sort: expected one of {', '.join(known)}, or the same after a minus, got {sort!r}")
+        self.sort = sort
+        self.known = tuple(known)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paging:
+    """Which part of a list, in which order."""
+
+    limit: int = 50
+    offset: int = 0
+    sort: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalFilter:
+    """Which terminals; what is None does not narrow."""
+
+    terminal_id: str | None = None
+    store_id: str | None = None
+    merchant_id: str | None = None
+    region: str | None = None
+    presence: str | None = None
+    life_cycle: str | None = None
+    assigned: bool | None = None
+    q: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TicketFilter:
+    """Which tickets; what is None does not narrow."""
+
+    ticket_id: int | None = None
+    status: str | None = None
+    open: bool | None = None
+    """Neither closed nor cancelled nor merged."""
+    resolved: bool | None = None
+    """Proved, and not yet closed."""
+    severity: str | None = None
+    code: str | None = None
+    component: str | None = None
+    subject_kind: str | None = None
+    subject_id: str | None = None
+    store_id: str | None = None
+    opened_after: datetime | None = None
+    opened_before: datetime | None = None
+
+
+class Queries:
+    """Read models over one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def merchants(self, paging: Paging, *, q: str | None = None) -> Page[views.MerchantView]:
+        """List merchants."""
+        query = select(_merchant).where(*_containing(q, _merchant.c.merchant_id, _merchant.c.name))
+        return self._page(views.MerchantView, query, paging, _MERCHANT_SORTS)
+
+    def stores(
+        self, paging: Paging, *, merchant_id: str | None = None, region: str | None = None, q: str | None = None
+    ) -> Page[views.StoreView]:
+        """List stores."""
+        query = select(_store).where(
+            *_equal({_store.c.merchant_id: merchant_id, _store.c.region: region}),
+            *_containing(q, _store.c.store_id, _store.c.name, _store.c.address),
+        )
+        return self._page(views.StoreView, query, paging, _STORE_SORTS)
+
+    def terminals(self, chosen: TerminalFilter, paging: Paging) -> Page[views.TerminalView]:
+        """List terminals."""
+        return self._page(views.TerminalView, _terminals_query(chosen), paging, _TERMINAL_SORTS)
+
+    def terminal(self, terminal_id: str) -> views.TerminalDetail | None:
+        """Tell all of one terminal."""
+        found = self._rows(_terminals_query(TerminalFilter(terminal_id=terminal_id)))
+        if not found:
+            return None
+        mine = TicketFilter(subject_kind="terminal", subject_id=terminal_id, open=True)
+        return views.TerminalDetail(
+            **found[0],
+            level=self._current_level(terminal_id),
+            conditions=self._conditions(terminal_id),
+            streams=self._streams(terminal_id),
+            tickets=self.tickets(mine, Paging(limit=PAGE_ROWS_MAX)).items,
+        )
+
+    def tickets(self, chosen: TicketFilter, paging: Paging) -> Page[views.TicketView]:
+        """List tickets."""
+        return self._page(views.TicketView, _tickets_query(chosen), paging, _TICKET_SORTS)
+
+    def ticket(self, ticket_id: int) -> views.TicketView | None:
+        """Find one ticket."""
+        found = self._rows(_tickets_query(TicketFilter(ticket_id=ticket_id)))
+        return views.TicketView.model_validate(found[0]) if found else None
+
+    def journal(self, ticket_id: int, paging: Paging) -> Page[views.JournalView]:
+        """List what happened to a ticket, the first first."""
+        query = select(_journal).where(_journal.c.ticket_id == ticket_id)
+        return self._page(views.JournalView, query, paging, _JOURNAL_SORTS)
+
+    def events(self, terminal_id: str, paging: Paging, *, code: str | None = None) -> Page[views.EventView]:
+        """List a terminal's events, the latest first."""
+        query = select(_event).where(_event.c.terminal_id == terminal_id, *_equal({_event.c.code: code}))
+        return self._page(views.EventView, query, paging, _EVENT_SORTS)
+
+    def quarantine(self, paging: Paging, *, terminal_id: str | None = None) -> Page[views.QuarantineView]:
+        """List messages that could not be used, the latest first."""
+        query = select(_quarantine).where(*_equal({_quarantine.c.terminal_id: terminal_id}))
+        return self._page(views.QuarantineView, query, paging, _QUARANTINE_SORTS)
+
+    def fleet(self) -> views.FleetView:
+        """Count everything."""
+        by_presence = self._counts(
+            select(_presence, func.count()).select_from(_terminals_with_standing()).group_by(_presence)
+        )
+        by_severity = self._counts(
+            select(_ticket.c.severity, func.count()).where(_ticket_is_open).group_by(_ticket.c.severity)
+        )
+        unassigned = select(func.count()).select_from(_terminal).where(_terminal.c.store_id.is_(None))
+        return views.FleetView(
+            terminals=sum(by_presence.values()),
+            terminals_unassigned=self._count(unassigned),
+            terminals_by_presence=by_presence,
+            open_tickets_by_severity=by_severity,
+            tickets=views.TicketCounts(
+                opened=self._tickets_where(),
+                resolved=self._tickets_where(_ticket.c.resolved_at.is_not(None)),
+                open=sum(by_severity.values()),
+                unresolved=self._tickets_where(_ticket_is_open, not_(_ticket_is_resolved)),
+            ),
+            events=self._event_counts(),
+            quarantined=self._count(select(func.count()).select_from(_quarantine)),
+        )
+
+    def _tickets_where(self, *conditions: ColumnElement[bool]) -> int:
+        return self._count(select(func.count()).select_from(_ticket).where(*conditions))
+
+    def _event_counts(self) -> views.EventCounts:
+        width = func.sum(_gap.c.last_seq - _gap.c.first_seq + 1)
+        gaps = self._counts(select(_gap.c.kind, width).group_by(_gap.c.kind))
+        return views.EventCounts(
+            stored=self._count(select(func.count()).select_from(_event)),
+            lost=gaps.get("lost", 0),
+            dropped=gaps.get("dropped", 0),
+        )
+
+    def _current_level(self, terminal_id: str) -> views.LevelView | None:
+        query = (
+            select(_level)
+            .join(
+                _sighting,
+                and_(_sighting.c.terminal_id == _level.c.terminal_id, _sighting.c.stream_id == _level.c.stream_id),
+            )
+            .where(_level.c.terminal_id == terminal_id)
+        )
+        found = self._rows(query)
+        return views.LevelView.model_validate(found[0]) if found else None
+
+    def _conditions(self, terminal_id: str) -> tuple[views.ConditionView, ...]:
+        query = (
+            select(_condition)
+            .where(_condition.c.terminal_id == terminal_id)
+            .order_by(_condition.c.component, _condition.c.code)
+        )
+        return tuple(views.ConditionView.model_validate(row) for row in self._rows(query))
+
+    def _streams(self, terminal_id: str) -> tuple[views.StreamView, ...]:
+        query = select(_stream).where(_stream.c.terminal_id == terminal_id).order_by(_stream.c.stream_no)
+        stored = self._counts(
+            select(_event.c.stream_id, func.count())
+            .where(_event.c.terminal_id == terminal_id)
+            .group_by(_event.c.stream_id)
+        )
+        lost, dropped = self._gaps(terminal_id, "lost"), self._gaps(terminal_id, "dropped")
+        return tuple(
+            views.StreamView(
+                **_only(row, "stream_id", "stream_no", "first_heard_at", "event_seq_last", "prefix_seq"),
+                stored=stored.get(row["stream_id"], 0),
+                lost=lost.get(row["stream_id"], 0),
+                dropped=dropped.get(row["stream_id"], 0),
+            )
+            for row in self._rows(query)
+        )
+
+    def _gaps(self, terminal_id: str, kind: str) -> dict[str, int]:
+        return self._counts(
+            select(_gap.c.stream_id, func.sum(_gap.c.last_seq - _gap.c.first_seq + 1))
+            .where(_gap.c.terminal_id == terminal_id, _gap.c.kind == kind)
+            .group_by(_gap.c.stream_id)
+        )
+
+    def _page(
+        self, view: type[ViewT], query: Select[Any], paging: Paging, sorts: Mapping[str, ColumnElement[Any]]
+    ) -> Page[ViewT]:
+        """Cut a page out of a query; the first of `sorts` is the key, and the order unless another is asked."""
+        limit = min(paging.limit, PAGE_ROWS_MAX)
+        cut = query.order_by(*_order(paging.sort, sorts)).limit(limit).offset(paging.offset)
+        return Page[ViewT](
+            items=tuple(view.model_validate(dict(row)) for row in self._rows(cut)),
+            total=self._count(select(func.count()).select_from(query.order_by(None).subquery())),
+            limit=limit,
+            offset=paging.offset,
+        )
+
+    def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+        return self._connection.execute(query).mappings().all()
+
+    def _count(self, query: Select[int]) -> int:
+        return self._connection.execute(query).scalar_one()
+
+    def _counts(self, query: Select[Any, Any]) -> dict[str, int]:
+        return {str(key): int(count) for key, count in self._connection.execute(query)}
+
+
+_MERCHANT_SORTS: dict[str, ColumnElement[Any]] = {"merchant_id": _merchant.c.merchant_id, "name": _merchant.c.name}
+_STORE_SORTS: dict[str, ColumnElement[Any]] = {
+    "store_id": _store.c.store_id,
+    "name": _store.c.name,
+    "region": _store.c.region,
+}
+_TERMINAL_SORTS: dict[str, ColumnElement[Any]] = {
+    "terminal_id": _terminal.c.terminal_id,
+    "heard_at": _sighting.c.heard_at,
+    "presence": _presence,
+    "presence_since": _standing.c.since,
+    "store_id": _terminal.c.store_id,
+}
+_TICKET_SORTS: dict[str, ColumnElement[Any]] = {
+    "ticket_id": _ticket.c.ticket_id,
+    "opened_at": _ticket.c.opened_at,
+    "updated_at": _ticket.c.updated_at,
+    "status": _ticket.c.status,
+    "severity": _ticket.c.severity,
+}
+_JOURNAL_SORTS: dict[str, ColumnElement[Any]] = {"journal_id": _journal.c.journal_id}
+_EVENT_SORTS: dict[str, ColumnElement[Any]] = {
+    "event_seq": _event.c.event_seq,
+    "received_at": _event.c.received_at,
+    "happened_at": _event.c.happened_at,
+}
+_QUARANTINE_SORTS: dict[str, ColumnElement[Any]] = {
+    "quarantine_id": _quarantine.c.quarantine_id,
+    "received_at": _quarantine.c.received_at,
+}
+
+
+def _terminals_with_standing() -> FromClause:
+    return _terminal.outerjoin(_standing, _standing.c.terminal_id == _terminal.c.terminal_id)
+
+
+def _terminals_query(chosen: TerminalFilter) -> Select[Any]:
+    open_tickets = (
+        select(func.count())
+        .select_from(_ticket)
+        .where(_ticket_is_open, _ticket.c.subject_kind == "terminal", _ticket.c.subject_id == _terminal.c.terminal_id)
+        .scalar_subquery()
+    )
+    joined = (
+        _terminals_with_standing()
+        .outerjoin(_sighting, _sighting.c.terminal_id == _terminal.c.terminal_id)
+        .outerjoin(_store, _store.c.store_id == _terminal.c.store_id)
+    )
+    columns = (
+        *_terminal.c,
+        _store.c.name.label("store_name"),
+        _store.c.merchant_id,
+        _store.c.region,
+        _presence.label("presence"),
+        _standing.c.reason.label("presence_reason"),
+        _standing.c.since.label("presence_since"),
+        _sighting.c.heard_at,
+        open_tickets.label("open_tickets"),
+    )
+    return select(*columns).select_from(joined).where(*_terminal_conditions(chosen))
+
+
+def _terminal_conditions(chosen: TerminalFilter) -> tuple[ColumnElement[bool], ...]:
+    equal: dict[ColumnElement[Any], object] = {
+        _terminal.c.terminal_id: chosen.terminal_id,
+        _terminal.c.store_id: chosen.store_id,
+        _store.c.merchant_id: chosen.merchant_id,
+        _store.c.region: chosen.region,
+        _presence: chosen.presence,
+        _terminal.c.life_cycle: chosen.life_cycle,
+    }
+    searched = (_terminal.c.terminal_id, _terminal.c.serial_number, _terminal.c.brand, _terminal.c.model, _store.c.name)
+    assigned = _being({_terminal.c.store_id.is_not(None): chosen.assigned})
+    return (*_equal(equal), *_containing(chosen.q, *searched), *assigned)
+
+
+def _tickets_query(chosen: TicketFilter) -> Select[Any]:
+    is_terminal = and_(_ticket.c.subject_kind == "terminal", _terminal.c.terminal_id == _ticket.c.subject_id)
+    joined = _ticket.outerjoin(_terminal, is_terminal).outerjoin(_store, _store.c.store_id == _terminal.c.store_id)
+    columns = (*_ticket.c, _terminal.c.store_id, _store.c.name.label("store_name"), _store.c.region)
+    return select(*columns).select_from(joined).where(*_ticket_conditions(chosen))
+
+
+def _ticket_conditions(chosen: TicketFilter) -> tuple[ColumnElement[bool], ...]:
+    equal: dict[ColumnElement[Any], object] = {
+        _ticket.c.ticket_id: chosen.ticket_id,
+        _ticket.c.status: chosen.status,
+        _ticket.c.severity: chosen.severity,
+        _ticket.c.code: chosen.code,
+        _ticket.c.component: chosen.component,
+        _ticket.c.subject_kind: chosen.subject_kind,
+        _ticket.c.subject_id: chosen.subject_id,
+        _terminal.c.store_id: chosen.store_id,
+    }
+    states = {_ticket_is_open: chosen.open, _ticket_is_resolved: chosen.resolved}
+    after = () if chosen.opened_after is None else (_ticket.c.opened_at >= chosen.opened_after,)
+    before = () if chosen.opened_before is None else (_ticket.c.opened_at < chosen.opened_before,)
+    return (*_equal(equal), *_being(states), *after, *before)
+
+
+def _order(sort: str | None, sorts: Mapping[str, ColumnElement[Any]]) -> tuple[ColumnElement[Any], ...]:
+    key = next(iter(sorts))
+    wanted = sort or key
+    name = wanted.removeprefix("-")
+    if name not in sorts:
+        raise SortUnknown(wanted, tuple(sorts))
+    down = wanted.startswith("-")
+    chosen = (sorts[name],) if name == key else (sorts[name], sorts[key])
+    return tuple(column.desc() if down else column.asc() for column in chosen)
+
+
+def _equal(wanted: Mapping[ColumnElement[Any], object]) -> tuple[ColumnElement[bool], ...]:
+    return tuple(column == value for column, value in wanted.items() if value is not None)
+
+
+def _being(wanted: Mapping[ColumnElement[bool], bool | None]) -> tuple[ColumnElement[bool], ...]:
+    return tuple(state if value else not_(state) for state, value in wanted.items() if value is not None)
+
+
+def _containing(q: str | None, *columns: ColumnElement[Any]) -> tuple[ColumnElement[bool], ...]:
+    return () if not q else (or_(*(column.icontains(q, autoescape=True) for column in columns)),)
+
+
+def _only(row: RowMapping, *names: str) -> dict[str, Any]:
+    return {name: row[name] for name in names}

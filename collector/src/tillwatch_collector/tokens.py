@@ -1,0 +1,59 @@
+"""Keys to the API: made here, shown once, kept as a hash; what each may do.
+
+256 random bits cannot be guessed, so one round of SHA-256 keeps them: there is no dictionary of such secrets.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "tw_"
+"""Lets a scanner of repositories and logs know one when it sees one."""
+
+SECRET_CHARACTERS_MAX = 100
+"""Longer is not a token of ours and is not hashed."""
+
+
+class Scope(StrEnum):
+    """What a token may do; each does only what it says, `admin` all."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """Who is asking."""
+
+    token_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+
+    def may(self, needed: Scope) -> bool:
+        """Whether the token has this scope."""
+        return holds(self.scopes, needed)
+
+
+def holds(scopes: Collection[Scope], needed: Scope) -> bool:
+    """Whether one of `scopes` allows what `needed` names."""
+    return needed in scopes or Scope.ADMIN in scopes
+
+
+def new_secret() -> str:
+    """Make a token: the only moment at which it is known in clear."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def new_token_id() -> str:
+    """Make the name under which a token is listed and revoked."""
+    return secrets.token_hex(4)
+
+
+def fingerprint(secret: str) -> str | None:
+    """Hash a secret as it is stored; None for what cannot be one of ours."""
+    if not secret.startswith(PREFIX) or len(secret) > SECRET_CHARACTERS_MAX:
+        return None
+    return hashlib.sha256(secret.encode()).hexdigest()

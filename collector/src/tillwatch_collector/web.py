@@ -1,0 +1,68 @@
+"""The web application: routes of API and console behind the gate."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from tillwatch_collector import tokens
+from tillwatch_collector.api import fleet, inventory, operations, problems, tickets
+from tillwatch_collector.api.context import WebContext
+from tillwatch_collector.api.gate import PUBLIC, Gate
+from tillwatch_collector.console import pages
+from tillwatch_collector.store.inventory import Tokens
+from tillwatch_collector.tokens import Principal
+
+
+def create(context: WebContext) -> ASGIApp:
+    """Build the application that a server runs."""
+    hosts = frozenset({*context.settings.allowed_hosts, context.settings.host})
+    return Gate(
+        routes(context),
+        allowed_hosts=hosts,
+        body_bytes_max=context.settings.body_bytes_max,
+        find_holder=lambda secret: find_holder(context, secret),
+    )
+
+
+def routes(context: WebContext) -> FastAPI:
+    """Build the routes alone, without the gate."""
+    app = _Described(
+        title="tillwatch collector",
+        version=version("tillwatch-collector"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=context.settings.body_bytes_max,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.context = context
+    problems.install(app)
+    for part in (operations, inventory, tickets, fleet, pages):
+        app.include_router(part.router)
+    return app
+
+
+def find_holder(context: WebContext, secret: str) -> Principal | None:
+    """Find who holds a token's secret, if anyone does now."""
+    fingerprint = tokens.fingerprint(secret)
+    if fingerprint is None:
+        return None
+    with context.store.reading() as connection:
+        return Tokens(connection).holder(fingerprint, context.now())
+
+
+class _Described(FastAPI):
+    """Says in its description what the gate asks for."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API, with the token that every path but the public ones needs."""
+        described = super().openapi()
+        described.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+        for path, operations_of in described["paths"].items():
+            if path in PUBLIC:
+                for operation in operations_of.values():
+                    operation["security"] = []
+        return described

@@ -1,0 +1,359 @@
+"""Many simulated terminals in one process, each with the agent's real core and its own connection to the broker.
+
+One thread owns all cores; one loop of the agent's publisher serves all connections. A terminal's outbox lies in memory,
+and what a disk would hold of it outlives its kills. What is drawn comes from the seed; only the identity of an outbox
+is truly random, since two runs of one seed are two lives: a collector must not take the second for the first.
+"""
+
+import heapq
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from tillwatch_agent.core import (
+    Connect,
+    ConnectFailed,
+    ConnectionLost,
+    Core,
+    CoreSettings,
+    Effect,
+    Forget,
+    Input,
+    Observed,
+    Publish,
+    Stop,
+    Tick,
+)
+from tillwatch_agent.moment import Moment
+from tillwatch_agent.outbox import MEMORY, Outbox
+from tillwatch_agent.publisher import CONNECT_TIMEOUT_S, Broker, Loop, Publisher
+from tillwatch_agent.session import Phase
+from tillwatch_protocol import topics
+from tillwatch_simulator.errors import PartFailed
+from tillwatch_simulator.faults import Till, What
+from tillwatch_simulator.scenario import Injection, Step
+
+AGENT_VERSION = "simulated"
+_WAIT_S_MAX = 1.0
+"""How long the thread sleeps at most: a clock that was set does not hold it up."""
+_ORDER_TIMEOUT_S = 30.0
+"""For all terminals to say goodbye; more than that means that the thread has died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """What a fleet has done so far."""
+
+    terminals: int
+    connected: int
+    heartbeats: int
+    """Handed to the connection; at QoS 0 nobody says what arrived."""
+    events: int
+    """Given a number, over all outboxes."""
+    unacknowledged: int
+
+
+class Terminal:
+    """One simulated terminal. For the fleet's thread only."""
+
+    def __init__(self, *, terminal_id: str, interval_s: int, seed: int) -> None:
+        self.terminal_id = terminal_id
+        self.heartbeats = 0
+        self._interval_s = interval_s
+        self._rng = Random(f"{seed}/{terminal_id}")  # noqa: S311 - a simulation, not a secret
+        self._till = Till(terminal_id=terminal_id, chance=self._rng)
+        self._host_boot_id = self._drawn_id()
+        self._publisher: Publisher | None = None
+        self._core: Core | None = None
+        self._disk: bytes | None = None
+        self._events = self._unacknowledged = 0
+        self._observe_at_s = 0.0
+        self._is_cut = False
+        self._fails_at_s = math.inf
+        """When the attempt to connect over a cut uplink has waited long enough."""
+
+    def attach(self, publisher: Publisher) -> None:
+        """Give it its way to the broker."""
+        self._publisher = publisher
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted it."""
+        return self._core is not None and self._core.phase is Phase.ONLINE
+
+    @property
+    def events(self) -> int:
+        """How many events its outbox has numbered."""
+        return self._core.outbox.backlog.event_seq_last if self._core else self._events
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many of them the collector has not acknowledged, as far as it knows."""
+        return len(self._core.outbox.backlog) if self._core else self._unacknowledged
+
+    def begin(self, injection: Injection, moment: Moment) -> None:
+        """Let a trouble befall it."""
+        match injection.what:
+            case What.CONDITION:
+                self._till.conditions.add((injection.component, injection.code))
+                self._observe(moment)
+            case What.DEAD:
+                self.kill()
+            case What.STOPPED:
+                self.stop(moment)
+            case What.CUT:
+                self._cut(moment)
+            case What.DEVICE:
+                pass  # befalls printers beside real agents
+
+    def end(self, injection: Injection, moment: Moment) -> None:
+        """Let it end."""
+        match injection.what:
+            case What.CONDITION:
+                self._till.conditions.discard((injection.component, injection.code))
+                self._observe(moment)
+            case What.DEAD:
+                self._host_boot_id = self._drawn_id()
+                self.start(moment)
+            case What.STOPPED:
+                self.start(moment)
+            case What.CUT:
+                self._is_cut = False
+            case What.DEVICE:
+                pass
+
+    def start(self, moment: Moment) -> None:
+        """Start its agent on what its disk holds."""
+        if self._core is None:
+            settings = CoreSettings(
+                terminal_id=self.terminal_id,
+                interval_s=self._interval_s,
+                agent_version=AGENT_VERSION,
+                host_boot_id=self._host_boot_id,
+            )
+            self._core = Core(settings, Outbox.open(MEMORY, image=self._disk), self._rng, moment)
+            self._observe_at_s = moment.monotonic_s
+
+    def stop(self, moment: Moment) -> None:
+        """Stop its agent, which says so."""
+        self._handle(Stop(), moment)
+        self._shut()
+
+    def kill(self) -> None:
+        """End its agent without a word; the kernel closes its connection."""
+        if self._publisher:
+            self._publisher.abandon()
+        self._shut()
+
+    def work(self, moment: Moment) -> float:
+        """Do what is due; return when to do so again, on the monotonic clock."""
+        for happened in self._publisher.take() if self._publisher else ():
+            self._handle(happened, moment)
+        if moment.monotonic_s >= self._fails_at_s:
+            self._fails_at_s = math.inf
+            self._handle(ConnectFailed(), moment)
+        if moment.monotonic_s >= self._observe_at_s:
+            self._observe(moment)
+        self._handle(Tick(), moment)
+        if self._core is None:
+            return math.inf
+        return min(self._observe_at_s, self._fails_at_s, moment.monotonic_s + self._core.next_due_s(moment))
+
+    def _observe(self, moment: Moment) -> None:
+        self._observe_at_s = moment.monotonic_s + self._interval_s
+        self._handle(Observed(self._till.observe()), moment)
+
+    def _cut(self, moment: Moment) -> None:
+        self._is_cut = True
+        if self._publisher and self._core:
+            self._publisher.abandon()
+            if self._core.phase is Phase.ONLINE:
+                self._handle(ConnectionLost(), moment)
+            elif self._core.phase is Phase.CONNECTING:
+                self._fails_at_s = moment.monotonic_s + CONNECT_TIMEOUT_S
+
+    def _handle(self, happened: Input, moment: Moment) -> None:
+        for effect in self._core.handle(happened, moment) if self._core else ():
+            if isinstance(effect, Connect) and self._is_cut:
+                self._fails_at_s = moment.monotonic_s + CONNECT_TIMEOUT_S
+            else:
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Forget) or self._publisher is None:
+            return
+        if isinstance(effect, Publish) and effect.outgoing.topic == topics.HEARTBEAT.of(self.terminal_id):
+            self.heartbeats += 1
+        self._publisher.carry_out(effect)
+
+    def _shut(self) -> None:
+        """Keep what a disk would hold."""
+        if self._core:
+            self._events, self._unacknowledged = self.events, self.unacknowledged
+            self._disk = self._core.outbox.image()
+            self._core.outbox.close()
+            self._core = None
+            self._fails_at_s = math.inf
+
+    def _drawn_id(self) -> str:
+        return f"{self._rng.getrandbits(128):032x}"
+
+
+class Fleet:
+    """Terminals that run from `__enter__` to `__exit__`; at the end each says that it stops."""
+
+    def __init__(
+        self, *, terminal_ids: Iterable[str], interval_s: int, seed: int, broker: Callable[[str], Broker]
+    ) -> None:
+        self._terminals = {name: Terminal(terminal_id=name, interval_s=interval_s, seed=seed) for name in terminal_ids}
+        self._loop = Loop(name="fleet")
+        for name, terminal in self._terminals.items():
+            terminal.attach(Publisher(self._loop, broker(name), name, partial(self._make_ready, terminal)))
+        self._orders: deque[Callable[[], None]] = deque()
+        self._ready: deque[Terminal] = deque()
+        self._due: list[tuple[float, int, Terminal]] = []
+        self._turns: dict[str, int] = {}
+        self._turn = count(1)
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start every terminal."""
+        self._loop.start()
+        self._thread.start()
+        self._order(self._start)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop every terminal that still runs."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Let every terminal say that it stops, and wait until that is on its way; harmless when it is done."""
+        if self._over:
+            return
+        self._order(self._stop)
+        self._thread.join(_ORDER_TIMEOUT_S)
+        self._loop.stop()
+
+    def follow(self, step: Step) -> None:
+        """Let a trouble begin or end at one of these terminals; what befalls others is left out."""
+        terminal = self._terminals.get(step.injection.terminal_id)
+        if terminal:
+            self._order(partial(self._follow, terminal, step))
+
+    def totals(self) -> Totals:
+        """Count; raises `PartFailed` when the fleet has stopped by itself."""
+        if not self._over and not (self._thread.is_alive() and self._loop.alive):
+            raise PartFailed("expected the fleet to run, but a thread of it has ended; its log says why")
+        terminals = self._terminals.values()
+        return Totals(
+            terminals=len(terminals),
+            connected=sum(terminal.connected for terminal in terminals),
+            heartbeats=sum(terminal.heartbeats for terminal in terminals),
+            events=sum(terminal.events for terminal in terminals),
+            unacknowledged=sum(terminal.unacknowledged for terminal in terminals),
+        )
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        self._wake.set()
+
+    def _make_ready(self, terminal: Terminal) -> None:
+        """Say that a terminal has something to take; called by the connections' loop."""
+        self._ready.append(terminal)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._over:
+            self._wake.wait(self._wait_s())
+            self._wake.clear()
+            while self._orders:
+                self._orders.popleft()()
+            while self._ready:
+                self._work(self._ready.popleft())
+            while self._due and self._due[0][0] <= time.monotonic():
+                _, turn, terminal = heapq.heappop(self._due)
+                if self._turns[terminal.terminal_id] == turn:
+                    self._work(terminal)
+
+    def _wait_s(self) -> float:
+        until_s = self._due[0][0] - time.monotonic() if self._due else _WAIT_S_MAX
+        return min(max(until_s, 0.0), _WAIT_S_MAX)
+
+    def _work(self, terminal: Terminal) -> None:
+        """Let it work, and plan its next turn, which replaces the one planned before."""
+        due_s = terminal.work(_now())
+        turn = self._turns[terminal.terminal_id] = next(self._turn)
+        if due_s < math.inf:
+            heapq.heappush(self._due, (due_s, turn, terminal))
+
+    def _start(self) -> None:
+        for terminal in self._terminals.values():
+            terminal.start(_now())
+            self._work(terminal)
+
+    def _follow(self, terminal: Terminal, step: Step) -> None:
+        change = terminal.begin if step.begins else terminal.end
+        change(step.injection, _now())
+        self._work(terminal)
+
+    def _stop(self) -> None:
+        for terminal in self._terminals.values():
+            terminal.stop(_now())
+        self._over = True
+
+
+def embedded(path: Path) -> Callable[[str], Broker]:
+    """Read how terminals reach the broker that a collector on this machine has started; raises `PartFailed`."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return partial(_broker, said["host"], said["port"], said["terminal_password"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PartFailed(
+            f"{path}: expected what `tillwatch-collector serve` leaves of its embedded broker, got {error!r}"
+        ) from None
+
+
+def reached(address: str, password_file: Path | None) -> Callable[[str], Broker]:
+    """Tell how terminals reach a broker at HOST:PORT, each as its own user; raises `PartFailed`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise PartFailed(f"expected a broker as HOST:PORT, got {address!r}")
+    try:
+        password = password_file.read_text(encoding="utf-8").strip() if password_file else None
+    except OSError as error:
+        raise PartFailed(f"expected a readable password file, got: {error}") from None
+    return partial(_broker, host, int(port), password)
+
+
+def play(upcoming: Iterable[Step], take: Callable[[Step], None], duration_s: float | None) -> None:
+    """Hand over each step when its time has come; then wait for the end of the duration, if it has one."""
+    began_s, sleep = time.monotonic(), threading.Event()
+    end_s = math.inf if duration_s is None else duration_s
+    for step in upcoming:
+        if step.at_s > end_s:
+            break
+        sleep.wait(max(began_s + step.at_s - time.monotonic(), 0.0))
+        take(step)
+    sleep.wait(None if duration_s is None else max(began_s + duration_s - time.monotonic(), 0.0))
+
+
+def _broker(host: str, port: int, password: str | None, terminal_id: str) -> Broker:
+    return Broker(host=host, port=port, username=terminal_id if password else None, password=password)
+
+
+def _now() -> Moment:
+    return Moment(monotonic_s=time.monotonic(), at=datetime.now(UTC))

@@ -1,0 +1,271 @@
+"""A scenario: which trouble befalls which terminals, from when and for how long. A TOML file is one.
+
+    terminals = 100                 # simulated ones, numbered from 1
+    agents = 3                      # real agents beside simulated printers, numbered from 1; the demonstration's
+    interval_s = 5                  # heartbeat
+    length_s = 80                   # one round; the next may begin then
+
+    [[happening]]
+    at_s = 10
+    what = "condition"              # of one component; also: device, dead, stopped, cut
+    component = "pos_printer:receipt"
+    code = "paper_end"
+    some = 3                        # this many at random, or: terminals = [7, 12], or: agents = [1]
+    for_s = 20                      # then it ends by itself; without it, it lasts to the end of the round
+
+`drawn` turns it into injections; the same scenario and the same chance always give the same ones. No terminal that is
+drawn at random has another trouble at that time, so that each ticket has one cause.
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tillwatch_protocol.vocabulary import Code, Component, IntervalS
+from tillwatch_simulator.devices.escpos import Fault
+from tillwatch_simulator.errors import ScenarioInvalid
+from tillwatch_simulator.faults import COMPONENTS, PRINTER, TicketIdentity, What, tickets_of
+
+TERMINALS_MAX = 5_000
+"""One process and one loopback address: more than this run out of descriptors before they prove anything."""
+AGENTS_MAX = 9
+"""Real agents are processes of some 40 MB each."""
+HAPPENINGS_MAX = 1_000
+LENGTH_S_MAX = 86_400.0
+
+Number = Annotated[int, Field(ge=1)]
+Offset = Annotated[float, Field(ge=0, le=LENGTH_S_MAX)]
+Duration = Annotated[float, Field(gt=0, le=LENGTH_S_MAX)]
+
+
+class Chance(Protocol):
+    """Where the choice comes from: `random.Random`, seeded by the caller."""
+
+    def sample(self, population: Sequence[int], k: int) -> list[int]:
+        """Return `k` different members."""
+        ...
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Happening(_Table):
+    """One trouble, at one or many terminals."""
+
+    at_s: Offset
+    what: Annotated[What, Field(strict=False)]
+    for_s: Duration | None = None
+    component: Component | None = None
+    code: Code | None = None
+    fault: Annotated[Fault | None, Field(strict=False)] = None
+    terminals: Annotated[tuple[Number, ...], Field(strict=False, max_length=TERMINALS_MAX)] = ()
+    agents: Annotated[tuple[Number, ...], Field(strict=False, max_length=AGENTS_MAX)] = ()
+    some: Annotated[int, Field(ge=0, le=TERMINALS_MAX)] = 0
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if sum(map(bool, (self.terminals, self.agents, self.some))) != 1:
+            raise ValueError("expected exactly one of terminals, agents and some")
+        if (self.what is What.CONDITION) is not (self.component is not None and self.code is not None):
+            raise ValueError("expected component and code with a condition, and only there")
+        if (self.what is What.DEVICE) is not (self.fault is not None):
+            raise ValueError("expected fault with a device, and only there")
+        if self.agents and self.what in {What.CONDITION, What.CUT}:
+            raise ValueError(f"expected device, dead or stopped for a real agent, got {self.what}")
+        if self.what is What.DEVICE and not self.agents:
+            raise ValueError("expected agents for a device: simulated terminals have conditions")
+        if self.component is not None and self.component not in COMPONENTS:
+            raise ValueError(f"expected one of {', '.join(COMPONENTS)}, got {self.component}")
+        return self
+
+
+class Scenario(_Table):
+    """A fleet and what befalls it in one round."""
+
+    terminals: Annotated[int, Field(ge=0, le=TERMINALS_MAX)] = 100
+    agents: Annotated[int, Field(ge=0, le=AGENTS_MAX)] = 0
+    interval_s: IntervalS = 5
+    length_s: Duration = 60.0
+    happening: Annotated[tuple[Happening, ...], Field(strict=False, max_length=HAPPENINGS_MAX)] = ()
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        for happening in self.happening:
+            if happening.at_s + (happening.for_s or 0) > self.length_s:
+                raise ValueError(
+                    f"expected all to end within length_s = {self.length_s:g}, got at_s = {happening.at_s:g}"
+                )
+            if max(happening.terminals, default=happening.some) > self.terminals:
+                raise ValueError(f"expected terminals from 1 to {self.terminals} at at_s = {happening.at_s:g}")
+            if max(happening.agents, default=0) > self.agents:
+                raise ValueError(f"expected agents from 1 to {self.agents} at at_s = {happening.at_s:g}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Injection:
+    """One trouble at one terminal, from `from_s` until `until_s` after the start."""
+
+    terminal_id: str
+    what: What
+    from_s: float
+    until_s: float
+    component: str = PRINTER
+    code: str = ""
+    """The condition's, or the device fault's name; empty for what befalls the whole terminal."""
+
+    @property
+    def tickets(self) -> frozenset[TicketIdentity]:
+        """Every ticket that it may bring."""
+        return tickets_of(self.what, self.terminal_id, self.component, self.code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """An injection begins or ends."""
+
+    at_s: float
+    begins: bool
+    injection: Injection
+
+
+def terminal_id(number: int) -> str:
+    """Name a simulated terminal."""
+    return f"sim-{number:04d}"
+
+
+def agent_id(number: int) -> str:
+    """Name the terminal of a real agent."""
+    return f"till-{number}"
+
+
+def parse(text: str, **overrides: Any) -> Scenario:
+    """Read a scenario; `overrides` stand above the file. Raises `ScenarioInvalid`, which tells every problem."""
+    try:
+        scenario = Scenario.model_validate(tomllib.loads(text) | overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioInvalid(f"expected TOML, got: {error}") from None
+    except ValidationError as error:
+        raise ScenarioInvalid("; ".join(map(_said, error.errors()))) from None
+    drawn(scenario, _First())  # whether there are enough terminals does not depend on which ones are drawn
+    return scenario
+
+
+def drawn(scenario: Scenario, chance: Chance, start_s: float = 0.0) -> tuple[Injection, ...]:
+    """Turn one round, begun at `start_s`, into injections in the order of their beginning."""
+    injections: list[Injection] = []
+    for happening in sorted(scenario.happening, key=lambda one: (bool(one.some), one.at_s)):
+        from_s, until_s = _span(scenario, happening, start_s)
+        subjects = _subjects(scenario, happening, chance, _busy(injections, from_s, until_s))
+        injections.extend(_injection(happening, subject, from_s, until_s) for subject in subjects)
+    return tuple(sorted(injections, key=lambda one: (one.from_s, one.terminal_id)))
+
+
+def steps(injections: Iterable[Injection]) -> tuple[Step, ...]:
+    """Order all beginnings and ends; what ends at a moment ends before what begins then."""
+    edges = [
+        Step(at_s=at_s, begins=begins, injection=injection)
+        for injection in injections
+        for at_s, begins in ((injection.from_s, True), (injection.until_s, False))
+    ]
+    return tuple(sorted(edges, key=lambda step: (step.at_s, step.begins, step.injection.terminal_id)))
+
+
+def rounds(scenario: Scenario, chance: Chance) -> Iterator[Step]:
+    """Play one round after the other, without end; each draws anew."""
+    start_s = 0.0
+    while scenario.happening:
+        yield from steps(drawn(scenario, chance, start_s))
+        start_s += scenario.length_s
+
+
+def narrated(step: Step) -> str:
+    """Say a step in words."""
+    injection = step.injection
+    match injection.what, step.begins:
+        case What.DEVICE, True:
+            return f"printer: {injection.code}"
+        case What.DEVICE, False:
+            return f"printer: no more {injection.code}"
+        case What.CONDITION, True:
+            return f"{injection.component}: {injection.code}"
+        case What.CONDITION, False:
+            return f"{injection.component}: no more {injection.code}"
+        case What.DEAD, True:
+            return "dies without a word"
+        case What.STOPPED, True:
+            return "stops, and says so"
+        case What.CUT, True:
+            return "uplink is cut"
+        case What.CUT, False:
+            return "uplink is back"
+        case _:
+            return "starts again"
+
+
+def caused(injections: Iterable[Injection]) -> frozenset[TicketIdentity]:
+    """Name every ticket that has an injected cause; any other is false."""
+    return frozenset(ticket for injection in injections for ticket in injection.tickets)
+
+
+def expected(injections: Iterable[Injection], hold_s: Mapping[str, float]) -> frozenset[TicketIdentity]:
+    """Name the tickets that must come, given how long each code must last; a code without a hold brings none."""
+    return frozenset(
+        ticket
+        for injection in injections
+        for ticket in injection.tickets
+        if ticket.code in hold_s and injection.until_s - injection.from_s > hold_s[ticket.code]
+    )
+
+
+class _First:
+    """No chance: always the first ones."""
+
+    def sample(self, population: Sequence[int], k: int) -> list[int]:
+        """Return the first `k`."""
+        return list(population[:k])
+
+
+def _injection(happening: Happening, subject: str, from_s: float, until_s: float) -> Injection:
+    return Injection(
+        terminal_id=subject,
+        what=happening.what,
+        from_s=from_s,
+        until_s=until_s,
+        component=happening.component or PRINTER,
+        code=happening.code or happening.fault or "",
+    )
+
+
+def _span(scenario: Scenario, happening: Happening, start_s: float) -> tuple[float, float]:
+    end_s = scenario.length_s if happening.for_s is None else happening.at_s + happening.for_s
+    return start_s + happening.at_s, start_s + end_s
+
+
+def _busy(injections: Iterable[Injection], from_s: float, until_s: float) -> frozenset[str]:
+    return frozenset(one.terminal_id for one in injections if one.from_s <= until_s and from_s <= one.until_s)
+
+
+def _subjects(scenario: Scenario, happening: Happening, chance: Chance, busy: frozenset[str]) -> tuple[str, ...]:
+    if happening.agents:
+        return tuple(map(agent_id, happening.agents))
+    if happening.terminals:
+        return tuple(map(terminal_id, happening.terminals))
+    free = [number for number in range(1, scenario.terminals + 1) if terminal_id(number) not in busy]
+    if len(free) < happening.some:
+        raise ScenarioInvalid(
+            f"happening at {happening.at_s:g} s: expected {happening.some} terminals without another trouble, "
+            f"got {len(free)} of {scenario.terminals}"
+        )
+    return tuple(terminal_id(number) for number in sorted(chance.sample(free, happening.some)))
+
+
+def _said(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    came = "" if isinstance(problem["input"], dict) else f"; got {problem['input']!r}"
+    return f"{where}: {message}{came}"

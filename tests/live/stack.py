@@ -1,0 +1,206 @@
+"""The real processes on this machine: a collector with its embedded broker, agents beside simulated printers.
+
+Everything is the installed command in a process of its own; a test looks at what they do through the API and the
+outbox, and waits by asking until an answer is right, never by sleeping for a guessed time.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+BIN = Path(sys.executable).parent
+WAIT_S = 60.0
+"""For anything: far more than it takes, so that only what never happens fails."""
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None], what: str) -> T:
+    """Ask until the answer is something; fails with `what` when it never is."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {WAIT_S:.0f} s in vain for {what}")
+
+
+class Process:
+    """A command in a process, its output in a file beside its data."""
+
+    def __init__(self, folder: Path, name: str, *command: str) -> None:
+        self.log = folder / f"{name}.log"
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        """As a power cut ends it: no last word."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """As an operator ends it."""
+        return self._end(signal.SIGTERM)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        try:
+            return self._process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"{self._command[0]} did not end; see its log:\n{self.tail()}") from None
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+class Collector:
+    """`tillwatch-collector serve` with its embedded broker."""
+
+    def __init__(self, folder: Path, *, hold_scale: float = 0.05) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data = folder / "data"
+        self.config = folder / "collector.toml"
+        self.config.write_text(
+            f'data_dir = "{self.data}"\n'
+            "[web]\nport = 0\n"
+            f"[judge]\nhold_scale = {hold_scale}\ncanary_s = 0.5\ntick_s = 0.1\n"
+        )
+        self.process = Process(
+            folder, "collector", str(BIN / "tillwatch-collector"), "serve", "--config", str(self.config)
+        )
+        self._client: httpx2.Client | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()
+        if self._client:
+            self._client.close()
+
+    def start(self) -> None:
+        (self.data / "serve.json").unlink(missing_ok=True)
+        self.process.start()
+        serve = until(self._serving, "the collector to serve")
+        if self._client is None:
+            token = self.command("token", "create", "--name", "live", "--scope", "read", "--scope", "write", "--json")[
+                "token"
+            ]
+            self._client = httpx2.Client(headers={"Authorization": f"Bearer {token}"}, timeout=WAIT_S)
+        self._client.base_url = serve["web_url"]
+
+    def command(self, *words: str) -> Any:
+        """Run one of its other commands; its JSON."""
+        done = subprocess.run(
+            [str(BIN / "tillwatch-collector"), *words, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout)
+
+    @property
+    def broker(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.data / "embedded-broker.json").read_text())
+        return found
+
+    def get(self, path: str, **query: Any) -> Any:
+        assert self._client is not None
+        answer = self._client.get(path, params=query)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def tickets(self, **query: Any) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get("/api/v1/tickets", **query)["items"]
+        return items
+
+    def journal(self, ticket: dict[str, Any]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get(f"/api/v1/tickets/{ticket['ticket_id']}/journal")["items"]
+        return items
+
+    def terminal(self, terminal_id: str) -> dict[str, Any] | None:
+        """The terminal's detail; None while the collector has not heard of it."""
+        assert self._client is not None
+        answer = self._client.get(f"/api/v1/terminals/{terminal_id}")
+        assert answer.status_code in {200, 404}, answer.text
+        found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
+        return found
+
+    def streams(self, terminal_id: str) -> list[dict[str, Any]]:
+        found = self.terminal(terminal_id)
+        return found["streams"] if found else []
+
+    def _serving(self) -> dict[str, Any] | None:
+        assert self.process.running, self.process.tail()
+        path = self.data / "serve.json"
+        if not path.exists():
+            return None
+        serve: dict[str, Any] = json.loads(path.read_text())
+        try:
+            ready = httpx2.get(f"{serve['web_url']}/healthz", timeout=5)
+        except httpx2.TransportError:
+            return None
+        return serve if ready.status_code == 200 else None
+
+
+class Agent:
+    """`tillwatch-agent run` beside one printer."""
+
+    def __init__(
+        self, folder: Path, collector: Collector, terminal_id: str, printer: str, *, interval_s: int = 2
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.terminal_id = terminal_id
+        self.state = folder / "state"
+        self.config = folder / "agent.toml"
+        password = folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(collector.broker["terminal_password"])
+        self.config.write_text(f"""
+terminal_id = "{terminal_id}"
+interval_s = {interval_s}
+state_dir = "{self.state}"
+[broker]
+host = "{collector.broker["host"]}"
+port = {collector.broker["port"]}
+username = "{terminal_id}"
+password_file = "{password}"
+[[printer]]
+name = "kitchen"
+port = "{printer}"
+poll_s = 0.5
+[network]
+enabled = false
+[machine]
+enabled = false
+disk_path = "/"
+""")
+        self.process = Process(folder, terminal_id, str(BIN / "tillwatch-agent"), "run", "--config", str(self.config))
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()

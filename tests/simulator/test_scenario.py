@@ -1,0 +1,191 @@
+"""Scenario files, and what is drawn from them."""
+
+from importlib import resources
+from itertools import islice
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tillwatch_simulator import scenario
+from tillwatch_simulator.errors import ScenarioInvalid
+from tillwatch_simulator.faults import TicketIdentity, What
+from tillwatch_simulator.scenario import Injection, Scenario, agent_id, caused, drawn, expected, steps, terminal_id
+
+BUSY = """
+terminals = 40
+agents = 2
+length_s = 100
+[[happening]]
+at_s = 10
+what = "condition"
+component = "pos_printer:receipt"
+code = "paper_end"
+some = 10
+for_s = 20
+[[happening]]
+at_s = 15
+what = "dead"
+some = 10
+for_s = 30
+[[happening]]
+at_s = 20
+what = "cut"
+terminals = [3, 7]
+[[happening]]
+at_s = 50
+what = "device"
+fault = "cover_open"
+agents = [2]
+for_s = 10
+"""
+
+
+def packaged() -> list[str]:
+    folder = resources.files("tillwatch_simulator") / "scenarios"
+    return [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".toml")]
+
+
+@pytest.mark.parametrize("text", packaged())
+def test_each_packaged_scenario_can_be_played(text: str) -> None:
+    parsed = scenario.parse(text)
+    assert drawn(parsed, Random(1))
+
+
+def test_the_demonstration_shows_each_sort_of_trouble() -> None:
+    text = (resources.files("tillwatch_simulator") / "scenarios" / "demo.toml").read_text(encoding="utf-8")
+    parsed = scenario.parse(text)
+    assert {happening.what for happening in parsed.happening} == set(What)
+    assert (parsed.terminals, parsed.agents, parsed.interval_s) == (100, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("terminals = ", "expected TOML"),
+        ("terminal = 3", r"terminal: Extra inputs are not permitted; got 3"),
+        ("terminals = 5001", r"terminals: .*less than or equal to 5000; got 5001"),
+        ("length_s = nan", "length_s: .*finite"),
+        ('[[happening]]\nat_s = 1\nwhat = "bored"\nsome = 1', r"happening\.0\.what: .*'dead'.*; got 'bored'"),
+        ('[[happening]]\nat_s = 1\nwhat = "dead"', "expected exactly one of terminals, agents and some"),
+        ('[[happening]]\nat_s = 1\nwhat = "dead"\nsome = 1\nterminals = [1]', "expected exactly one of"),
+        ('[[happening]]\nat_s = 1\nwhat = "condition"\nsome = 1', "expected component and code with a condition"),
+        ('[[happening]]\nat_s = 1\nwhat = "dead"\nsome = 1\nfault = "silent"', "expected fault with a device"),
+        (
+            '[[happening]]\nat_s = 1\nwhat = "device"\nagents = [1]\nfault = "on_fire"',
+            r"happening\.0\.fault: .*'cover_open'.*; got 'on_fire'",
+        ),
+        (
+            '[[happening]]\nat_s = 1\nwhat = "device"\nsome = 1\nfault = "silent"',
+            "expected agents for a device: simulated terminals have conditions",
+        ),
+        ('[[happening]]\nat_s = 1\nwhat = "cut"\nagents = [1]', "expected device, dead or stopped for a real agent"),
+        (
+            '[[happening]]\nat_s = 1\nwhat = "condition"\nsome = 1\ncomponent = "scale:1"\ncode = "stale"',
+            "expected one of pos_printer:receipt, .*, got scale:1",
+        ),
+        ('[[happening]]\nat_s = 50\nwhat = "dead"\nsome = 1\nfor_s = 11', "expected all to end within length_s = 60"),
+        ('terminals = 3\n[[happening]]\nat_s = 5\nwhat = "dead"\nterminals = [4]', "expected terminals from 1 to 3"),
+        ('agents = 1\n[[happening]]\nat_s = 5\nwhat = "dead"\nagents = [2]', "expected agents from 1 to 1"),
+    ],
+)
+def test_what_cannot_be_played_is_named(text: str, problem: str) -> None:
+    with pytest.raises(ScenarioInvalid, match=problem):
+        scenario.parse(text)
+
+
+def test_overrides_stand_above_the_file() -> None:
+    assert scenario.parse("terminals = 3", terminals=7, interval_s=9).terminals == 7
+
+
+@given(seed=st.integers(0, 2**32))
+def test_the_same_seed_draws_the_same_and_nobody_drawn_has_two_troubles(seed: int) -> None:
+    parsed = scenario.parse(BUSY)
+    injections = drawn(parsed, Random(seed))
+    assert injections == drawn(parsed, Random(seed))
+    assert len(injections) == 10 + 10 + 2 + 1
+    assert len({injection.terminal_id for injection in injections}) == 23
+
+
+def test_rounds_follow_each_other_and_draw_anew() -> None:
+    parsed = scenario.parse(BUSY)
+    upcoming = list(islice(scenario.rounds(parsed, Random(1)), 2 * 46))
+    first, second = upcoming[:46], upcoming[46:]
+    assert [step.at_s for step in upcoming] == sorted(step.at_s for step in upcoming)
+    assert second[0].at_s == first[0].at_s + parsed.length_s
+    assert {step.injection.terminal_id for step in first} != {step.injection.terminal_id for step in second}
+    assert list(scenario.rounds(Scenario(), Random(1))) == []
+
+
+def test_each_step_has_its_words() -> None:
+    stopped = Injection(terminal_id="sim-0001", what=What.STOPPED, from_s=0, until_s=60)
+    told = {scenario.narrated(step) for step in scenario.steps([stopped, *drawn(scenario.parse(BUSY), Random(1))])}
+    assert told == {
+        "stops, and says so",
+        "pos_printer:receipt: paper_end",
+        "pos_printer:receipt: no more paper_end",
+        "dies without a word",
+        "starts again",
+        "uplink is cut",
+        "uplink is back",
+        "printer: cover_open",
+        "printer: no more cover_open",
+    }
+
+
+def test_a_second_round_begins_where_it_is_told() -> None:
+    parsed = scenario.parse(BUSY)
+    first, second = drawn(parsed, Random(1)), drawn(parsed, Random(1), start_s=100.0)
+    assert [one.from_s + 100 for one in first] == [one.from_s for one in second]
+    assert [one.until_s + 100 for one in first] == [one.until_s for one in second]
+
+
+def test_what_has_no_end_lasts_to_the_end_of_the_round() -> None:
+    cuts = [injection for injection in drawn(scenario.parse(BUSY), Random(1)) if injection.what is What.CUT]
+    assert [(cut.terminal_id, cut.from_s, cut.until_s) for cut in cuts] == [
+        ("sim-0003", 20.0, 100.0),
+        ("sim-0007", 20.0, 100.0),
+    ]
+
+
+def test_too_many_at_once_are_refused() -> None:
+    with pytest.raises(ScenarioInvalid, match="expected 10 terminals without another trouble, got 3 of 15"):
+        scenario.parse(BUSY, terminals=15)
+
+
+def test_the_chance_reaches_everybody() -> None:
+    parsed = scenario.parse('terminals = 10\n[[happening]]\nat_s = 1\nwhat = "dead"\nsome = 10')
+    assert {one.terminal_id for one in drawn(parsed, Random(1))} == {terminal_id(number) for number in range(1, 11)}
+
+
+def test_an_end_comes_before_a_beginning_of_the_same_moment() -> None:
+    one = Injection(terminal_id=agent_id(1), what=What.DEVICE, from_s=0, until_s=5, code="silent")
+    two = Injection(terminal_id=agent_id(1), what=What.DEVICE, from_s=5, until_s=9, code="slow")
+    assert [(step.at_s, step.begins, step.injection.code) for step in steps([two, one])] == [
+        (0, True, "silent"),
+        (5, False, "silent"),
+        (5, True, "slow"),
+        (9, False, "slow"),
+    ]
+
+
+def test_a_ticket_has_a_cause_or_is_false() -> None:
+    dead = Injection(terminal_id="sim-0001", what=What.DEAD, from_s=0, until_s=60)
+    stopped = Injection(terminal_id="sim-0002", what=What.STOPPED, from_s=0, until_s=60)
+    assert caused([dead, stopped]) == {TicketIdentity(terminal_id="sim-0001", component="agent:self", code="silent")}
+
+
+def test_only_what_outlasts_its_hold_is_expected() -> None:
+    def paper(number: int, lasts_s: float) -> Injection:
+        return Injection(
+            terminal_id=terminal_id(number), what=What.CONDITION, from_s=10, until_s=10 + lasts_s, code="paper_end"
+        )
+
+    brief, long, unheld = paper(1, 2.0), paper(2, 20.0), paper(3, 20.0)
+    assert expected([brief, long], {"paper_end": 5.0}) == long.tickets
+    assert expected([unheld], {"cover_open": 5.0}) == frozenset()
+
+
+def test_the_defaults_are_a_quiet_fleet() -> None:
+    assert drawn(Scenario(), Random(1)) == ()
