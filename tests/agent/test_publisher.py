@@ -339,7 +339,7 @@ def test_an_owner_that_fails_stops_nobody(
         steady.do(Connect(steady.outgoing("will")))
         with by_hand.accept(CONNACK):
             steady.wait_for(Connected)
-    assert "our mistake" in caplog.text
+    until(lambda: "our mistake" in caplog.text, "the failing owner to be told of")
 
 
 def test_a_refused_subscription_is_told(

@@ -7,7 +7,8 @@ after `HANG_UP` or `DIAL` it is silent about any earlier one.
   same instant, and is forgotten only by a connection that lasted.
 - Heartbeats come at the terminal's own phase of the interval, and at once on a change, by a token bucket.
 - What a terminal says is held back only while every collector process heard of on this connection says that it is
-  offline. Knowledge dies with the connection: a broker that lost its retained states must not hold a terminal for ever.
+  offline, and for two intervals at most: neither a broker that lost its retained states nor one that dropped the word
+  `online` may hold a terminal for ever. Knowledge dies with the connection, too.
 - A process that appears, or has a new epoch, is answered with presence, a heartbeat and all that is unacknowledged;
   after a short random wait, since every terminal of the fleet hears it in the same instant. A retained state that comes
   with the subscription needs no answer: its process has just heard the announcement.
@@ -41,6 +42,9 @@ BEATS_PER_INTERVAL = 12
 
 ANSWER_WITHIN_S = 5.0
 """A fleet answers a new collector spread over this; never over more than a tenth of the interval."""
+
+HELD_INTERVALS_MAX = 2
+"""What is known is forgotten then: `offline` came before the collector's start, which gives everyone three."""
 
 PROCESSES_MAX = 64
 """Collector processes remembered; those beyond are answered like any, but hold nothing back."""
@@ -143,6 +147,8 @@ class Session:
     connected_at_s: float = math.inf
     processes: Mapping[str, ProcessState] = field(default_factory=dict)
     """What each process said on this connection."""
+    held_until_s: float = math.inf
+    """When what they said is forgotten, because all of them are offline."""
     answer_at_s: float = math.inf
     beat_at_s: float = math.inf
     beat_wanted: bool = False
@@ -162,7 +168,8 @@ class Session:
         if self.phase is not Phase.ONLINE:
             return math.inf
         token_s = self.tokens_at_s + max(1 - self.tokens, 0) * _spacing_s(self)
-        return min(self.beat_at_s, self.answer_at_s, token_s if self.beat_wanted and self.sends else math.inf)
+        wanted_s = token_s if self.beat_wanted and self.sends else math.inf
+        return min(self.beat_at_s, self.answer_at_s, self.held_until_s, wanted_s)
 
 
 def begin(*, interval_s: float, phase_s: float, moment: Moment, rng: Rng) -> Session:
@@ -210,6 +217,7 @@ def _fall_back(session: Session, moment: Moment, rng: Rng) -> Session:
         failures=failures + 1,
         dial_at_s=moment.monotonic_s + sleep_s,
         processes={},
+        held_until_s=math.inf,
         answer_at_s=math.inf,
         beat_at_s=math.inf,
     )
@@ -224,7 +232,9 @@ def _heard(session: Session, heard: Heard, moment: Moment, rng: Rng) -> Session:
     if known or len(session.processes) < PROCESSES_MAX:
         told = replace(session, processes={**session.processes, state.process: state})
     if told.sends and not session.sends:
-        told = replace(told, beat_wanted=True)
+        told = replace(told, beat_wanted=True, held_until_s=math.inf)
+    elif session.sends and not told.sends:
+        told = replace(told, held_until_s=moment.monotonic_s + HELD_INTERVALS_MAX * session.interval_s)
     new = known.collector_epoch != state.collector_epoch if known else not heard.retained
     if not new or state.state is not ProcessLife.ONLINE:
         return told
@@ -238,6 +248,8 @@ def _tick(session: Session, moment: Moment, rng: Rng) -> tuple[Session, tuple[Ou
         return _turn(session, Turn.DUE, moment, rng)
     if session.phase is not Phase.ONLINE:
         return session, ()
+    if now_s >= session.held_until_s:
+        session = replace(session, processes={}, held_until_s=math.inf, beat_wanted=True)
     if now_s >= session.answer_at_s:
         return _beaten(replace(session, answer_at_s=math.inf), moment), (Output.ANNOUNCE, Output.REWIND, Output.BEAT)
     if now_s >= session.beat_at_s:

@@ -3,12 +3,15 @@
 CollectorError
 ├── OperatorError            the installation must change
 │   ├── PolicyInvalid        the policy file cannot be used; says the key, what was expected and what came
-│   └── LeaseHeldElsewhere   another process ticks; this one may not
+│   ├── LeaseHeldElsewhere   another process ticks; this one may not
+│   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported
 ├── CallerError              what was asked cannot be done; nothing changed
 │   ├── TicketUnknown        no such ticket
 │   ├── TicketActionIllegal  the ticket's status does not take the action
 │   ├── ReasonMissing        a person's action on a ticket needs its reason
-│   └── HoursInvalid         opening hours or their time zone make no sense
+│   ├── HoursInvalid         opening hours or their time zone make no sense
+│   └── in their modules: SortUnknown, ImportRefused, TokenUnknown, UnknownReference, ValueRefused, NotKnown,
+│       KnownAlready
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError
     ├── RowRefused           the database refuses what a row says

@@ -1,0 +1,126 @@
+"""All experiments, in the order in which their figures are published."""
+
+import itertools
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import fuzz, speed, worlds
+from tests.bench.figures import Experiment, Figure, Progress
+from tests.live.kills import kill_agent
+from tests.live.stack import Collector
+
+
+def agent_kills(progress: Progress) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder, Collector(Path(folder) / "collector") as collector:
+        outcome = kill_agent(collector, Path(folder), kills=100, rng=random.Random(SEED), progress=progress)
+    return {
+        "agent_kills_events": outcome.events,
+        "agent_kills_lost": outcome.lost,
+        "agent_kills_doubled": outcome.doubled,
+    }
+
+
+def ingest_fuzz(progress: Progress) -> dict[str, float]:
+    outcome = fuzz.fuzz_ingest(100_000, SEED, progress)
+    return {"ingest_fuzz_crashes": outcome.crashes, "ingest_fuzz_quarantined": outcome.quarantined}
+
+
+def world(progress: Progress) -> dict[str, float]:
+    failures = worlds.world_failures(_counted(progress, WORLDS), seeds=WORLDS)
+    return {"world_seeds": WORLDS, "world_failures": failures}
+
+
+def world_planted(progress: Progress) -> dict[str, float]:
+    caught, seeds_to_catch = worlds.planted_caught(_counted(progress, PLANTED_AIM))
+    return {"world_planted_caught": caught, "world_planted_seeds_max": max(seeds_to_catch.values(), default=0)}
+
+
+def _counted(progress: Progress, of: int) -> Callable[[str], None]:
+    """Turn what the worlds say, once for each, into steps; what a person must see stays on the screen."""
+    done = itertools.count(1)
+
+    def said(what: str) -> None:
+        progress(next(done), of, what)
+
+    return said
+
+
+WORLDS = 200
+PLANTED_AIM = 10
+SEED = 20261121
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        name="agent_kills",
+        door="evidence",
+        seed=SEED,
+        run=agent_kills,
+        figures=(
+            Figure(
+                name="agent_kills_events",
+                unit="events",
+                aim=None,
+                says="events of an agent killed 100 times while conditions change",
+            ),
+            Figure(name="agent_kills_lost", unit="events", aim=0, says="of them not stored"),
+            Figure(name="agent_kills_doubled", unit="events", aim=0, says="of them stored more than once"),
+        ),
+    ),
+    Experiment(
+        name="world",
+        door="evidence",
+        seed=1,
+        run=world,
+        figures=(
+            Figure(
+                name="world_seeds",
+                unit="worlds",
+                aim=WORLDS,
+                at_most=False,
+                says="worlds of 20 terminals and 6 h in virtual time",
+            ),
+            Figure(name="world_failures", unit="worlds", aim=0, says="of them in which a checker failed"),
+        ),
+    ),
+    Experiment(
+        name="world_planted",
+        door="evidence",
+        seed=1,
+        run=world_planted,
+        figures=(
+            Figure(
+                name="world_planted_caught",
+                unit="mistakes",
+                aim=PLANTED_AIM,
+                at_most=False,
+                says="planted mistakes that the worlds catch, of 10",
+            ),
+            Figure(
+                name="world_planted_seeds_max", unit="worlds", aim=None, says="worlds until the last of them was caught"
+            ),
+        ),
+    ),
+    Experiment(
+        name="ingest_fuzz",
+        door="evidence",
+        seed=SEED,
+        run=ingest_fuzz,
+        figures=(
+            Figure(
+                name="ingest_fuzz_crashes",
+                unit="batches",
+                aim=0,
+                says="of 100,000 mutated payloads: batches that failed or left a message unaccounted for",
+            ),
+            Figure(
+                name="ingest_fuzz_quarantined",
+                unit="payloads",
+                aim=None,
+                says="of them quarantined; the others were stored or ignored as old",
+            ),
+        ),
+    ),
+    *speed.EXPERIMENTS,
+)

@@ -1,0 +1,256 @@
+"""The host of one agent: the real core and the real outbox, driven by virtual time over a client and a till.
+
+It does what the runtime does and nothing else: it hands inputs in with a moment, carries out effects, and wakes the
+core when it is due. A killed process leaves its outbox as a disk would; a booted machine begins its monotonic clock
+anew.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import assert_never
+
+from tests.scenarios.broker import Broker, Packet
+from tests.scenarios.client import Client
+from tests.scenarios.clock import Clock
+from tests.scenarios.model import Till
+from tests.scenarios.watcher import Watcher
+
+from tillwatch_agent.core import (
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    Core,
+    CoreSettings,
+    Disconnect,
+    Effect,
+    Forget,
+    Input,
+    Observed,
+    Outgoing,
+    Publish,
+    Received,
+    Stop,
+    Subscribe,
+    Tick,
+)
+from tillwatch_agent.moment import Moment
+from tillwatch_agent.outbox import MEMORY, Outbox
+from tillwatch_protocol.event import SeqRange
+from tillwatch_simulator.link import Link
+
+LOOK_EVERY_S = 150.0
+"""Parts are looked at this often, and within a poll when something changes; not so seldom that a reading gets stale."""
+
+RESOLUTION_S = 0.001
+"""No process sleeps for less; what is due a rounding error from now is due then."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Life:
+    """What one start of the agent holds in memory."""
+
+    core: Core
+    outbox: Outbox
+    wakes: int = 0
+
+
+@dataclass(kw_only=True, eq=False)
+class Terminal:
+    """One terminal; `start`, `kill`, `cut_power`, `stop` as often as the story wants."""
+
+    terminal_id: str
+    clock: Clock
+    broker: Broker
+    chance: Random
+    link: Link
+    till: Till
+    watcher: Watcher
+    interval_s: int = 60
+    poll_s: float = 5.0
+    events_max: int = 10_000
+    disk: bytes | None = None
+    """The outbox as a disk holds it while no agent runs."""
+    wall_off_s: float = 0.0
+    life: Life | None = None
+    streams: list[str] = field(default_factory=list)
+    """Every stream that began here, in their true order."""
+    _booted_s: float = 0.0
+    _boot_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the machine and the way to the broker."""
+        self.client = Client(
+            clock=self.clock, broker=self.broker, link=self.link, client_id=self.terminal_id, owner=self
+        )
+        self.boot()
+
+    def boot(self) -> None:
+        """Begin the monotonic clock anew, some seconds before an agent starts."""
+        self._booted_s = self.clock.now_s - 20.0
+        self._boot_id = f"{self.chance.getrandbits(64):016x}"
+
+    # --- its life
+
+    def start(self) -> None:
+        """Start the agent on the outbox that is there."""
+        outbox = Outbox.open(MEMORY, events_max=self.events_max, ids=self._stream_id, image=self.disk)
+        settings = CoreSettings(
+            terminal_id=self.terminal_id,
+            interval_s=self.interval_s,
+            agent_version="1.0.0",
+            host_boot_id=self._boot_id,
+        )
+        core = Core(settings, outbox, Random(self.chance.getrandbits(64)), self.moment())
+        self.life = life = Life(core=core, outbox=outbox)
+        self.clock.call_in(self.poll_s * self.chance.random(), lambda: self._look_again(life))
+        self.give(Tick())
+
+    def kill(self) -> None:
+        """SIGKILL: the kernel closes the socket, the disk keeps the outbox."""
+        if self._end():
+            self.client.drop()
+
+    def cut_power(self) -> None:
+        """The machine is gone without a packet."""
+        if self._end():
+            self.client.vanish()
+
+    def stop(self) -> None:
+        """Stop properly: the agent says so and leaves."""
+        self.give(Stop())
+        if self._end():
+            self.client.disconnect()
+
+    def lose_outbox(self) -> None:
+        """SIGKILL, and the outbox's file is gone when it starts again."""
+        self.kill()
+        self.disk = None
+
+    def twin(self) -> "Terminal":
+        """Return another machine, on another uplink, that comes under the same name; it is off."""
+        return Terminal(
+            terminal_id=self.terminal_id,
+            clock=self.clock,
+            broker=self.broker,
+            chance=Random(self.chance.getrandbits(64)),
+            link=Link(habits=self.link.habits, chance=Random(self.chance.getrandbits(64))),
+            till=Till(),
+            watcher=self.watcher,
+            interval_s=self.interval_s,
+        )
+
+    def set_wall(self, off_s: float) -> None:
+        """Set the machine's wall clock wrong by so much."""
+        self.wall_off_s = off_s
+
+    def outbox_account(self) -> tuple[Sequence[int], Sequence[SeqRange], int]:
+        """What the outbox holds, what it declares dropped, and the last number it gave; of a dead one, its disk's."""
+        if self.life is not None:
+            backlog = self.life.outbox.backlog
+        elif self.disk is not None:
+            outbox = Outbox.open(MEMORY, image=self.disk)
+            backlog = outbox.backlog
+            outbox.close()
+        else:
+            return (), (), 0
+        return backlog.numbers, backlog.dropped, backlog.event_seq_last
+
+    # --- what the client says
+
+    def connected(self) -> None:
+        """Tell the core."""
+        self.give(Connected())
+
+    def connect_failed(self) -> None:
+        """Tell the core."""
+        self.give(ConnectFailed())
+
+    def connection_lost(self) -> None:
+        """Tell the core."""
+        self.give(ConnectionLost())
+
+    def received(self, packet: Packet, *, retained: bool) -> None:
+        """Tell the core."""
+        self.give(Received(topic=packet.topic, payload=packet.payload, retained=retained))
+
+    def acknowledged(self, packet: Packet) -> None:
+        """Make nothing of a PUBACK: it promises nothing."""
+
+    # --- what it does
+
+    def moment(self) -> Moment:
+        """Now, on this machine's clocks."""
+        return Moment(
+            monotonic_s=self.clock.now_s - self._booted_s, at=self.clock.now + timedelta(seconds=self.wall_off_s)
+        )
+
+    def give(self, given: Input) -> None:
+        """Hand an input to the core and carry out what it wants."""
+        life = self.life
+        if life is None:
+            return
+        for effect in life.core.handle(given, self.moment()):
+            self._carry_out(effect)
+        self.watcher.handled(self)
+        self._wake_when_due(life)
+
+    def look(self) -> None:
+        """Look at every part, as the probes do."""
+        if self.life is not None:
+            looks = self.till.look(self.clock.now_s)
+            self.watcher.looked(self, looks)
+            self.give(Observed(observations=tuple(look.observation() for look in looks)))
+
+    def _look_again(self, life: Life) -> None:
+        if life is self.life:
+            self.look()
+            self.clock.call_in(LOOK_EVERY_S, lambda: self._look_again(life))
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Connect():
+                self.client.dial(_packet(effect.will))
+            case Subscribe():
+                self.client.subscribe(effect.filters)
+            case Publish():
+                packet = _packet(effect.outgoing)
+                self.watcher.sending(self, packet)
+                self.client.publish(packet)
+            case Disconnect():
+                self.client.disconnect()
+            case Forget():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _wake_when_due(self, life: Life) -> None:
+        life.wakes += 1
+        wake = life.wakes
+
+        def tick() -> None:
+            if life is self.life and life.wakes == wake:
+                self.give(Tick())
+
+        due_s = life.core.next_due_s(self.moment())
+        if due_s < math.inf:
+            self.clock.call_in(max(due_s, RESOLUTION_S), tick)
+
+    def _end(self) -> bool:
+        life, self.life = self.life, None
+        if life is None:
+            return False
+        self.disk = life.outbox.image()
+        life.outbox.close()
+        return True
+
+    def _stream_id(self) -> str:
+        self.streams.append(f"{self.chance.getrandbits(128):032x}")
+        return self.streams[-1]
+
+
+def _packet(outgoing: Outgoing) -> Packet:
+    return Packet(topic=outgoing.topic, payload=outgoing.payload, qos=outgoing.qos, retain=outgoing.retain)
