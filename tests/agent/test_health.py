@@ -120,6 +120,19 @@ def test_a_reader_of_the_wire_who_uses_judges_holds_what_the_agent_holds(looks: 
     assert far_side == (set(level.standings[PRINTER].held) if looks else set())
 
 
+def test_a_card_number_that_a_device_says_goes_no_further() -> None:
+    observation = Observation(
+        component="pos_printer:1",
+        health=Health.FAULT,
+        true_codes={"cover_open": "last job 4111 1111 1111 1111"},
+        facts={"model": "4111111111111111", "serial_number": "4111111111111111"},
+    )
+    level, edges = fold(Level(), observation, at(0))
+    (reading,) = readings(level, at(0))
+    assert [reading.conditions[0].detail, edges[0].detail] == ["last job 411111****1111"] * 2
+    assert reading.facts == {"model": "411111****1111", "serial_number": "4111111111111111"}, "serial numbers are kept"
+
+
 def test_since_is_the_first_sighting_even_through_silence() -> None:
     level, _ = looked(COVER, SILENT, COVER)
     (condition,) = told(level).conditions

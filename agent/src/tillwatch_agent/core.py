@@ -3,8 +3,9 @@
 It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak) and the wire (how it is said). The
 runtime beside a till, the simulator's fleet and the world in virtual time drive this same class:
 
-core = Core(settings, Outbox.open(path), Random(), now) for effect in core.handle(Connected(), now): ... wait at most
-core.next_due_s(now) seconds for the next input, then handle it, or Tick()
+    core = Core(settings, Outbox.open(path), Random(), now)
+    for effect in core.handle(Connected(), now): ...
+    # wait at most core.next_due_s(now) seconds for the next input; then handle it, or Tick()
 
 Effects are to be carried out in the order given. After `Disconnect` or `Connect` nothing of an earlier connection is to
 be handed in. What comes from the broker is never trusted to be well formed: what cannot be used is counted and left.

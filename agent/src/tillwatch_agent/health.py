@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from tillwatch_agent.errors import ObservationInvalid
 from tillwatch_agent.moment import Moment
 from tillwatch_protocol.reading import Condition, Reading
+from tillwatch_protocol.scrub import scrubbed, scrubbed_facts
 from tillwatch_protocol.vocabulary import (
     AVAILABILITY_CODES,
     COMPONENTS_MAX,
@@ -230,15 +231,19 @@ def _age_s(standing: Standing, moment: Moment) -> float:
 
 
 def _fitting(observation: Observation) -> Observation:
-    """Cut to the wire's limits what a device said: its texts are not ours, so nothing of them is refused."""
+    """Cut to the wire's limits what a device said: its texts are not ours, so nothing of them is refused.
+
+    Nor is anything of them trusted: what looks like a card number goes no further than here.
+    """
     finite = ((name, value) for name, value in observation.measures.items() if math.isfinite(value))
     return replace(
         observation,
         true_codes=_cut(
-            ((code, detail and _line(detail)) for code, detail in observation.true_codes.items()), CONDITIONS_MAX
+            ((code, detail and scrubbed(_line(detail))) for code, detail in observation.true_codes.items()),
+            CONDITIONS_MAX,
         ),
         measures=_cut(finite, MEASURES_MAX),
-        facts=_cut(((name, _line(text)) for name, text in observation.facts.items()), FACTS_MAX),
+        facts=scrubbed_facts(_cut(((name, _line(text)) for name, text in observation.facts.items()), FACTS_MAX)),
     )
 
 

@@ -1,7 +1,7 @@
 """The collector's decisions: pure functions that take `now` and return a value with its reason.
 
 Of facts: `identity` (who is heard, and two under one name), `ranges` and `stream` (what of an outbox is accounted for),
-`level` (heartbeats and presences in their order), `scrub` (what must not be kept), `epoch`. Of judgement: `listening`
+`level` (heartbeats and presences in their order), `epoch`. Of judgement: `listening`
 (time in which silence means something), `watching` (opening hours), `presence`, `signs` (what one look says of each
 condition), `condition`, `deadlines`, `policy`, `ticket`. Of people: `inventory`.
 """

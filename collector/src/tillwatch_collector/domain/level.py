@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tillwatch_collector.domain.scrub import scrubbed
 from tillwatch_protocol.event import Event
 from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason, PresenceState
 from tillwatch_protocol.reading import Reading
+from tillwatch_protocol.scrub import scrubbed, scrubbed_facts, suspect
 
 LevelOrder = tuple[int, int, int, datetime, int, str]
 PresenceOrder = tuple[int, int, bool, bool, str]
@@ -86,9 +86,8 @@ def presence_head(presence: Presence) -> PresenceHead:
 
 def readings_json(components: tuple[Reading, ...]) -> bytes:
     """Return the readings as they are kept: without their age, which is of the moment, and without card numbers."""
-    if any(condition.detail for reading in components for condition in reading.conditions):
-        components = tuple(_scrubbed(reading) for reading in components)
-    return _READINGS.dump_json(components, exclude={"__all__": {"age_s"}}, exclude_none=True)
+    kept = _dumped(components)
+    return _dumped(tuple(map(_scrubbed, components))) if suspect(kept) else kept
 
 
 def readings_of(kept: list[Any]) -> tuple[Reading, ...]:
@@ -101,12 +100,16 @@ def event_digest(event: Event) -> str:
     return blake2b(event.model_dump_json(exclude_none=True).encode(), digest_size=8).hexdigest()
 
 
+def _dumped(components: tuple[Reading, ...]) -> bytes:
+    return _READINGS.dump_json(components, exclude={"__all__": {"age_s"}}, exclude_none=True)
+
+
 def _scrubbed(reading: Reading) -> Reading:
     conditions = tuple(
         condition.model_copy(update={"detail": scrubbed(condition.detail)}) if condition.detail else condition
         for condition in reading.conditions
     )
-    return reading.model_copy(update={"conditions": conditions})
+    return reading.model_copy(update={"conditions": conditions, "facts": scrubbed_facts(reading.facts)})
 
 
 def _judged(heartbeat: Heartbeat) -> str:

@@ -20,7 +20,6 @@ from tillwatch_collector.domain.level import (
     readings_json,
 )
 from tillwatch_collector.domain.ranges import Ranges
-from tillwatch_collector.domain.scrub import scrubbed
 from tillwatch_collector.domain.stream import RANGES_ABOVE_PREFIX_MAX, StreamLedger, record
 from tillwatch_collector.store.facts import (
     EventKey,
@@ -33,6 +32,7 @@ from tillwatch_collector.store.facts import (
 )
 from tillwatch_protocol.event import Event, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat, Presence
+from tillwatch_protocol.scrub import scrubbed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from tillwatch_collector.domain.scrub import excerpt
 from tillwatch_collector.errors import RowRefused
 from tillwatch_collector.flows.fold import Fold, Letter, Refusal, Tally
 from tillwatch_collector.store.facts import Facts, Quarantined
@@ -26,6 +25,7 @@ from tillwatch_protocol.errors import PeerError, TopicUnknown
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason
 from tillwatch_protocol.process import Canary
+from tillwatch_protocol.scrub import excerpt
 from tillwatch_protocol.topics import Address, Direction
 
 

@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 from tillwatch_collector.domain.policy import Rule
-from tillwatch_collector.domain.scrub import scrubbed
 from tillwatch_collector.domain.ticket import PERSONS_ACTIONS, Action, Status, step
 from tillwatch_collector.errors import ReasonMissing, TicketActionIllegal, TicketUnknown
 from tillwatch_collector.store.judgements import Entry, Judgements, KeptTicket, TicketIdentity
 from tillwatch_collector.store.repository import Repository
+from tillwatch_protocol.scrub import scrubbed
 
 MACHINE = "machine:judge"
 OPEN = "open"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillwatch_collector.domain.scrub import excerpt, scrubbed
+from tillwatch_protocol.scrub import excerpt, scrubbed
 
 VISA = "4111111111111111"
 MASKED = "411111****1111"

@@ -1,4 +1,4 @@
-"""What must not be kept is taken out before anything is stored: card numbers and track data.
+"""What must not be kept is taken out: card numbers and tracks. By the agent before its outbox, by the collector again.
 
 A card number is 13 to 19 digits (ISO/IEC 7812-1) that begin like a payment card's and satisfy the Luhn check; digits
 may be apart by a space, a dash or a NUL (UTF-16). Track 1 and track 2 (ISO/IEC 7813) are known by their separators,
@@ -7,11 +7,14 @@ digits are looked through at every offset: rather too much is masked than too li
 """
 
 import re
+from collections.abc import Mapping
 
 MASK = "****"
+SERIAL_NUMBER = "serial_number"
 
 _DIGITS_MIN, _DIGITS_MAX = 13, 19
 _RUN = re.compile(r"\d(?:[ \-\x00]?\d){12,}")
+_RUN_BYTES = re.compile(_RUN.pattern.encode())
 _TRACK_1 = re.compile(r"%?[A-Z]?(\d[\d ]{11,21}\d)\^[^^\r\n]{0,26}\^[^?\r\n]{0,80}\??")
 _TRACK_2 = re.compile(r";?(\d{13,19})[=D]\d{4,24}\??")
 _IIN = re.compile(r"2[2-7]|[3-6]|8[12]")
@@ -21,11 +24,21 @@ _OVERLAP_BYTES = 128
 """A card number or a track across the end of an excerpt is still seen whole."""
 
 
+def suspect(payload: bytes) -> bool:
+    """Whether anything in a payload is long enough to be a card number: a quick look that spares the thorough one."""
+    return _RUN_BYTES.search(payload) is not None
+
+
 def scrubbed(text: str) -> str:
     """Return the text with every card number and track masked."""
     text = _TRACK_1.sub(lambda match: _masked(match[1]), text)
     text = _TRACK_2.sub(lambda match: _masked(match[1]), text)
     return _RUN.sub(lambda match: _run_scrubbed(match[0]), text)
+
+
+def scrubbed_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return facts without card numbers; a serial number is kept, since one in ten looks like one by chance."""
+    return {name: text if name == SERIAL_NUMBER else scrubbed(text) for name, text in facts.items()}
 
 
 def excerpt(payload: bytes, length_max: int) -> str:
