@@ -49,10 +49,12 @@ class Habits:
     """How far the node of a session may be from the collector's; drawn once a session."""
     repeat_share: float = 0.0
     """Share of QoS 1 messages to the collector that come a second time."""
-    drop_up_share: float = 0.0
-    """Share of messages to the collector that a full queue drops without a word."""
+    drop_share: float = 0.0
+    """Share of QoS 0 messages to the collector that are dropped without a word."""
+    drop_acknowledged_share: float = 0.0
+    """Share of QoS 1 messages to the collector that were acknowledged to their sender and then lost."""
     drop_down_share: float = 0.0
-    """The same toward agents."""
+    """Share of messages toward agents that are lost."""
     after_restart: AfterRestart = AfterRestart.KEPT
     autosave_s: float = 1800.0
     repeat_s_max: float = 30.0
@@ -211,7 +213,8 @@ class Broker:
 
     def _forward(self, session: Session, packet: Packet, forward_s: float) -> None:
         """Hand a message to a collector's process: behind its node's delay, perhaps twice, perhaps never."""
-        if self.chance.random() < self.habits.drop_up_share:
+        share = self.habits.drop_acknowledged_share if packet.qos else self.habits.drop_share
+        if self.chance.random() < share:
             return
         self.clock.call_in(forward_s, lambda: self._send(session, packet, retained=False))
         if packet.qos and self.chance.random() < self.habits.repeat_share:
