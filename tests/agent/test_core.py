@@ -258,6 +258,31 @@ def test_a_new_collector_is_answered_with_presence_heartbeat_and_all_events(onli
     assert beats(effects)[0].collector_epoch_seen == 6
 
 
+def test_events_that_are_never_acknowledged_put_the_connection_in_doubt(online: Core) -> None:
+    online.handle(Observed((COVER,)), at(3))
+    seconds, effects = 3.0, []
+    while Disconnect() not in effects:
+        assert seconds < 600, "a subscription that the broker forgot holds the outbox for ever"
+        seconds += max(online.next_due_s(at(seconds)), 0.1)
+        effects = online.handle(Observed((COVER,)), at(seconds))
+    assert online.phase is Phase.OFFLINE
+    (dial,) = online.handle(Tick(), at(seconds + 2))
+    assert isinstance(dial, Connect)
+    assert events(online.handle(Connected(), at(seconds + 3))) == ["1 started", "2 condition_raised"]
+
+
+def test_an_answer_takes_the_doubt_away(online: Core) -> None:
+    seconds = 3.0
+    for number in range(1, 12):
+        turn = COVER if number % 2 else CLOSED
+        effects = online.handle(Observed((turn,)), at(seconds))
+        for _ in range(3):
+            seconds += 45
+            effects += online.handle(Observed((turn,)), at(seconds))
+        assert Disconnect() not in effects
+        online.handle(ack(online, online.outbox.backlog.event_seq_last), at(seconds))
+
+
 def test_nothing_but_presence_goes_while_every_process_is_offline(online: Core) -> None:
     online.handle(received(state(ProcessLife.OFFLINE), retained=True), at(3))
     assert online.handle(Observed((COVER,)), at(4)) == []

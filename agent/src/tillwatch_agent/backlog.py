@@ -41,6 +41,10 @@ RESEND_AFTER_S = 10.0
 RESEND_AFTER_S_MAX = 300.0
 """Where doubling ends: a collector that comes back announces itself, so that a rare question costs no time."""
 
+UNANSWERED_MAX = 4
+"""Times that events go again (10, 20, 40, 80 s) before the connection itself is in doubt: a broker can forget a
+subscription, and then everything leaves and nothing comes back."""
+
 BATCH_BYTES_MAX = 56 * 1024
 """Events in one payload, leaving room in the wire's 64 KiB for what stands around them."""
 
@@ -140,12 +144,18 @@ class Backlog:
         self._in_flight: set[int] = set()
         self._resend_after_s = RESEND_AFTER_S
         self._resend_at_s = math.inf
+        self._unanswered = 0
         for entry in entries:
             self._keep(entry)
 
     def __len__(self) -> int:
         """How many events are unacknowledged."""
         return len(self._entries)
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether events went again so often without an answer that the connection is in doubt."""
+        return self._unanswered >= UNANSWERED_MAX
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -191,12 +201,14 @@ class Backlog:
         self.acknowledged_seq = max(self.acknowledged_seq, event_seq)
         self._resend_after_s = RESEND_AFTER_S
         self._resend_at_s = now_s + self._resend_after_s if self._in_flight else math.inf
+        self._unanswered = 0
 
     def rewind(self) -> None:
         """Forget what is in flight: a new connection or a new collector has none of it."""
         self._in_flight.clear()
         self._resend_after_s = RESEND_AFTER_S
         self._resend_at_s = math.inf
+        self._unanswered = 0
 
     def due_s(self) -> float:
         """When `take` has something again if nothing else happens; infinity for never."""
@@ -206,6 +218,7 @@ class Backlog:
         """Choose what to send now, in batches that fit a payload; what is in flight too long goes again."""
         if now_s >= self._resend_at_s:
             self._in_flight.clear()
+            self._unanswered += 1
             self._resend_after_s = min(self._resend_after_s * 2, RESEND_AFTER_S_MAX)
             self._resend_at_s = math.inf
         chosen = self._next(EVENTS_IN_FLIGHT_MAX - len(self._in_flight))

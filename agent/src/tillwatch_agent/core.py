@@ -233,6 +233,9 @@ class Core:
         before = self._level
         self._level, edges = health.expire(before, moment, self._stale_after_s)
         self._record(map(_happening, edges))
+        if self._session.sends and self.outbox.backlog.in_vain:
+            _logger.warning("nothing sent is acknowledged; the connection is made anew")
+            return self._step(session.Turn.RENEW, moment)
         nudge = Nudge.CHANGED if edges else Nudge.TICK
         return self._step(nudge, moment) + self._events_due(moment)
 

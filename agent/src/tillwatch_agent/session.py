@@ -68,7 +68,7 @@ class Turn(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     RENEW = "renew"
-    """The outbox began a new stream: the will that the broker holds speaks for the old one."""
+    """The will that the broker holds speaks for an old stream, or nothing sent on this connection is answered."""
     STOP = "stop"
 
 
