@@ -13,6 +13,7 @@ HEARD = Sight(
     heard_s=1000,
     heard_since_anew=True,
     anew_s=0,
+    unbroken_s=0,
     interval_s=60,
     connection=(1, 1),
     said=None,
@@ -35,7 +36,8 @@ def closed(sight: Sight) -> Sight:
 
 LOST = replace(HEARD, said=said("connection_lost"))
 STOPPED = replace(HEARD, said=said("stopping"))
-ANEW = replace(HEARD, heard_s=500, heard_since_anew=False, anew_s=1000)
+ANEW = replace(HEARD, heard_s=500, heard_since_anew=False, anew_s=1000, unbroken_s=1000)
+GAP = replace(LOST, unbroken_s=1008)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,15 @@ ANEW = replace(HEARD, heard_s=500, heard_since_anew=False, anew_s=1000)
         (replace(HEARD, said=said("connection_lost", 1070)), 1072, State.LATE, Reason.MISSED_ONE, 1080),
         # three missed say more than a will
         (LOST, 1183, State.SILENT, Reason.MISSED_THREE, None),
-        # the hold cannot end before we listen again
-        (replace(ANEW, said=said("connection_lost", 600)), 1005, State.UNKNOWN, Reason.LISTENING_ANEW, 1010),
+        # a will of before we began to listen shortens nothing: its terminal may wait for the same broker that we did
+        (replace(ANEW, said=said("connection_lost", 600)), 1020, State.UNKNOWN, Reason.LISTENING_ANEW, 1063),
+        (replace(ANEW, said=said("connection_lost", 1000)), 1020, State.UNKNOWN, Reason.LISTENING_ANEW, 1063),
+        # a gap in the hold: who came back meanwhile was not heard, and has until its next heartbeat
+        (GAP, 1016, State.ONLINE, Reason.HEARD, 1063),
+        (replace(GAP, heard_s=1004), 1068, State.LATE, Reason.MISSED_ONE, 1071),
+        (replace(GAP, heard_s=1004), 1071, State.SILENT, Reason.CONNECTION_LOST, 1131),
+        # a gap after the hold changes nothing any more
+        (replace(LOST, unbroken_s=1015), 1016, State.SILENT, Reason.CONNECTION_LOST, 1076),
         # a will of the current connection, and a heartbeat of it after: it lives
         (
             replace(HEARD, heard_s=1006, said=said("connection_lost", outlived=True)),

@@ -109,13 +109,22 @@ class Reference:
                 yield delivery, message
 
     def _take_level(self, belief: Belief, level: Heartbeat) -> None:
-        order = (self._stream_no(level.terminal_id, level.connection.stream_id), *level.order)
+        connection = level.connection
+        order = (
+            self._stream_no(level.terminal_id, connection.stream_id),
+            connection.boot_epoch,
+            level.beat_no,
+        )
         if order > belief.level_order:
             belief.level, belief.level_order, belief.level_new = level, order, True
 
     def _take_presence(self, belief: Belief, presence: Presence) -> None:
         connection = presence.connection
-        order = (self._stream_no(presence.terminal_id, connection.stream_id), *connection.order)
+        order = (
+            self._stream_no(presence.terminal_id, connection.stream_id),
+            connection.boot_epoch,
+            connection.connection_no,
+        )
         offline_comes_last = order == belief.presence_order and presence.reason is not None
         if order > belief.presence_order or offline_comes_last:
             belief.presence, belief.presence_order = presence, order

@@ -13,9 +13,12 @@ from random import Random
 
 from tests.scenarios.broker import AfterRestart, Habits
 from tests.scenarios.clock import chance
-from tests.scenarios.model import PARTS, Flaw
+from tests.scenarios.model import ACQUIRER, MACHINE, PRINTER, SCANNER, UPLINK, Flaw
 
 from tillwatch_simulator.link import LinkHabits, Span
+
+PRONE = (PRINTER, PRINTER, PRINTER, UPLINK, ACQUIRER, SCANNER, MACHINE)
+"""What goes wrong: printers do most, and their flaws hide each other."""
 
 HOUR_S = 3600.0
 FIRST_TROUBLE_S = 600.0
@@ -102,11 +105,11 @@ def drawn(seed: int, *, terminals: int, hours: float, quiet_hours: float) -> Sto
         duration_s=hours * HOUR_S,
         link=_link(rng, end_s),
         broker=_broker(rng),
-        batch_s=rng.choice((2.0, 10.0, 20.0)),
+        batch_s=rng.choice((5.0, 10.0, 20.0)),
         canary_s=rng.choice((5.0, 10.0)),
-        events_max=rng.choice((10_000, 10_000, 8)),
+        events_max=rng.choice((10_000, 6)),
     )
-    flaw_rate, outage_rate, turn_rate = (_swarm(rng, mean) for mean in (3.0, 0.5, 0.6))
+    flaw_rate, outage_rate, turn_rate = (_swarm(rng, mean) for mean in (5.0, 0.8, 0.6))
     for terminal_id in story.terminal_ids:
         story.flaws[terminal_id] = list(_flaws(rng, flaw_rate, end_s))
         story.outages[terminal_id] = list(_spans(rng, outage_rate, end_s, _long_or_short))
@@ -115,7 +118,7 @@ def drawn(seed: int, *, terminals: int, hours: float, quiet_hours: float) -> Sto
     story.collector_away = list(_spans(rng, _swarm(rng, 1.5), end_s, _short))
     story.broker_restarts_s = [span.start_s for span in _spans(rng, _swarm(rng, 1.5), end_s, _short)]
     story.blind = [
-        Blind(span=span, hoards=rng.random() < 0.5) for span in _spans(rng, _swarm(rng, 1.0), end_s, _long_or_short)
+        Blind(span=span, hoards=rng.random() < 0.5) for span in _spans(rng, _swarm(rng, 2.0), end_s, _long_or_short)
     ]
     story.failing_commits_s = [span.start_s for span in _spans(rng, _swarm(rng, 2.0), end_s, _short)]
     return story
@@ -178,16 +181,31 @@ def _spans(rng: Random, rate: float, end_s: float, lasts_s: Callable[[Random], f
 
 
 def _flaws(rng: Random, rate: float, end_s: float) -> Iterator[Flaw]:
-    """Flaws of all parts, none of a name overlapping another of its name; one in eight lasts."""
+    """Flaws of all parts, none of a name overlapping another of its name; some flap, some last."""
     busy: dict[tuple[str, str], float] = {}
     for at_s in _moments(rng, rate, end_s):
-        part = rng.choice([part for part in PARTS if part.flaws])
+        part = rng.choice(PRONE)
         name = (part.component, rng.choice(part.flaws))
         if busy.get(name, 0) > at_s:
             continue
-        until_s = math.inf if rng.random() < 0.125 else min(end_s, at_s + 2 * math.pow(1800, rng.random()))
-        busy[name] = until_s
-        yield Flaw(component=name[0], code=name[1], start_s=at_s, end_s=until_s)
+        flaws = list(_flapping(rng, name, at_s, end_s) if rng.random() < 0.125 else _once(rng, name, at_s, end_s))
+        busy[name] = flaws[-1].end_s
+        yield from flaws
+
+
+def _once(rng: Random, name: tuple[str, str], at_s: float, end_s: float) -> Iterator[Flaw]:
+    until_s = math.inf if rng.random() < 0.125 else min(end_s, at_s + 2 * math.pow(1800, rng.random()))
+    yield Flaw(component=name[0], code=name[1], start_s=at_s, end_s=until_s)
+
+
+def _flapping(rng: Random, name: tuple[str, str], at_s: float, end_s: float) -> Iterator[Flaw]:
+    """A loose contact: again and again for a while, each time for a part of the period."""
+    period_s = rng.uniform(10, 120)
+    for number in range(rng.randint(4, 30)):
+        start_s = min(at_s + number * period_s, end_s - 1)
+        yield Flaw(
+            component=name[0], code=name[1], start_s=start_s, end_s=min(end_s, start_s + period_s * rng.random())
+        )
 
 
 def _turns(rng: Random, terminal_id: str, rate: float, end_s: float) -> Iterator[Turn]:

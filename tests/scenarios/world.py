@@ -32,7 +32,8 @@ from tillwatch_simulator.link import Link
 
 TERMINALS = 20
 HOURS = 6.0
-QUIET_HOURS = 1.5
+QUIET_HOURS = 0.75
+"""Longer than every hold, back-off and patience together."""
 
 
 @dataclass(kw_only=True, eq=False)

@@ -56,6 +56,11 @@ class Listening:
         """How much time was listened to so far."""
         return self.stretches[-1].ended_s if self.stretches else self.anew_s
 
+    @property
+    def unbroken_s(self) -> float:
+        """Since which position we listen without a gap."""
+        return self.stretches[-1].began_s if self.stretches else self.anew_s
+
     def broker_connected(self, now: datetime) -> "Listening":
         """Begin a generation."""
         return Listening(gap_max_s=self.gap_max_s, generation=self.generation + 1, anew_at=now, anew_s=self.listened_s)

@@ -4,7 +4,7 @@ All positions are listened time (`domain.listening`). Late is one heartbeat miss
 interval that the terminal itself promised and, after a new generation, from its beginning. An offline presence counts
 only for the current connection, and in two ways: the agent's own word that it stops is final until a newer connection;
 a will only shortens the wait, after a hold in which neither a newer connection nor another heartbeat of this one may
-come.
+come, and to which we listen without a gap.
 
 A change violates this when a message that is not about the current connection can make a terminal silent.
 """
@@ -67,6 +67,8 @@ class Sight:
     heard_s: float
     heard_since_anew: bool
     anew_s: float
+    unbroken_s: float
+    """Since when we listen without a gap."""
     interval_s: float
     connection: tuple[int, int] | None
     """Of the newest heartbeat of the current stream."""
@@ -118,14 +120,22 @@ def _offline(sight: Sight) -> Said | None:
 
 def _by_will(sight: Sight, will: Said, now_s: float, lost_hold_s: float) -> Verdict:
     by_silence = _by_silence(sight, now_s)
-    if by_silence.state is State.SILENT:
+    if by_silence.state is State.SILENT or will.at_s <= sight.anew_s:
         return by_silence
-    lost_s = max(will.at_s, sight.anew_s) + lost_hold_s
+    lost_s = _lost_s(sight, will, lost_hold_s)
     if now_s >= lost_s:
         due_s = now_s + sight.interval_s
         return Verdict(state=State.SILENT, reason=Reason.CONNECTION_LOST, due_s=due_s)
     due_s = lost_s if by_silence.due_s is None else min(lost_s, by_silence.due_s)
     return Verdict(state=by_silence.state, reason=by_silence.reason, due_s=due_s)
+
+
+def _lost_s(sight: Sight, will: Said, lost_hold_s: float) -> float:
+    """Return where the hold ends: who came back in a gap of it was not heard, and has its next heartbeat to say so."""
+    held_s = will.at_s + lost_hold_s
+    if will.at_s <= sight.unbroken_s < held_s:
+        return sight.unbroken_s + sight.interval_s + grace_s(sight.interval_s)
+    return held_s
 
 
 def _by_silence(sight: Sight, now_s: float) -> Verdict:

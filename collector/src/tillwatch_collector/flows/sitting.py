@@ -132,7 +132,7 @@ class Sitting:
             followed=terminal.followed,
         )
         case = _Case(terminal=terminal, look=look, beat_s=beat_s, verdict=verdict, readings=readings or ())
-        known_first = sorted(said, key=lambda key: key not in terminal.followed)
+        known_first = sorted(said, key=lambda key: (key not in terminal.followed, key))
         dues = [verdict.due_s, *(self._follow(case, key, said[key]) for key in known_first)]
         return min((due_s for due_s in dues if due_s is not None), default=self._now_s + self._settings.idle_look_s)
 
@@ -148,6 +148,7 @@ class Sitting:
             heard_s=self._listening.position_s(look.heard_at),
             heard_since_anew=self._listening.heard_since_anew(look.heard_at),
             anew_s=self._listening.anew_s,
+            unbroken_s=self._listening.unbroken_s,
             interval_s=look.interval_s or self._settings.interval_default_s,
             connection=look.connection,
             said=self._said(look),
