@@ -39,21 +39,33 @@ def kill_agent(
     """Kill an agent `kills` times at random moments; let it drain; count."""
     with PtyPort(Printer(), folder / "printer") as printer:
         agent = Agent(folder, collector, "till-killed", printer.address, interval_s=1)
-        for done in range(kills):
+        try:
+            _torment(agent, printer, kills, rng, progress)
             agent.process.start()
-            deadline = time.monotonic() + rng.uniform(0.3, ALIVE_S_MAX)
-            while time.monotonic() < deadline:
-                rng.choice((printer.set, printer.clear))(rng.choice(FAULTS))
-                time.sleep(rng.uniform(0.02, 0.2))
-            agent.process.kill()
-            progress(done + 1, kills, "kills")
-        agent.process.start()
-        until(lambda: collector.streams("till-killed"), "the agent to be heard")
-        until(lambda: outbox.summary(agent.state / OUTBOX_FILE).unacknowledged == 0 or None, "the outbox to drain")
-        agent.process.stop()
-    last = outbox.summary(agent.state / OUTBOX_FILE).event_seq_last
+            until(lambda: collector.streams("till-killed"), "the agent to be heard")
+            until(lambda: _summary(agent).unacknowledged == 0 or None, "the outbox to drain")
+        finally:
+            agent.process.stop()
+    last = _summary(agent).event_seq_last
     until(lambda: collector.streams("till-killed")[0]["prefix_seq"] == last or None, "the last word to be stored")
-    return _count(collector, outbox.summary(agent.state / OUTBOX_FILE))
+    return _count(collector, _summary(agent))
+
+
+def _torment(
+    agent: Agent, printer: PtyPort, kills: int, rng: random.Random, progress: Callable[[int, int, str], None]
+) -> None:
+    for done in range(kills):
+        agent.process.start()
+        deadline = time.monotonic() + rng.uniform(0.3, ALIVE_S_MAX)
+        while time.monotonic() < deadline:
+            rng.choice((printer.set, printer.clear))(rng.choice(FAULTS))
+            time.sleep(rng.uniform(0.02, 0.2))
+        agent.process.kill()
+        progress(done + 1, kills, "kills")
+
+
+def _summary(agent: Agent) -> outbox.Summary:
+    return outbox.summary(agent.state / OUTBOX_FILE)
 
 
 def _count(collector: Collector, summary: outbox.Summary) -> Outcome:
