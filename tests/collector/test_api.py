@@ -1,3 +1,4 @@
+import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -6,12 +7,14 @@ from typing import Any
 import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 from tests.collector.shell_fixtures import NOW, ORIGIN, Web, describe, tell, web
 
 from tillwatch_collector import web as web_application
 from tillwatch_collector.api import gate, problems
 from tillwatch_collector.api.gate import PUBLIC
 from tillwatch_collector.config import WebConfig
+from tillwatch_collector.store.inventory import Inventory
 from tillwatch_collector.tokens import Scope
 
 OPEN = {"/healthz", "/", "/signin", "/signout", "/console.css"}
@@ -180,6 +183,14 @@ def test_the_table_of_scopes() -> None:
         ("GET", "/api/v1/terminals?limit=501", None, 422, [("query.limit", "less than or equal to 500", "'501'")]),
         ("GET", "/api/v1/terminals?sort=colour", None, 422, None),
         ("GET", "/api/v1/tickets?opened_after=2026-11-21T00:00:00", None, 422, None),  # of which zone?
+        ("GET", "/api/v1/tickets?opened_after=9999-12-31T23:59:59-14:00", None, 422, None),  # the year 10000 in UTC
+        ("GET", "/api/v1/tickets?opened_before=0001-01-01T00:00:00%2B14:00", None, 422, None),
+        ("GET", "/api/v1/tickets?severity=dreadful", None, 422, None),
+        ("GET", "/api/v1/tickets?status=merry", None, 422, None),
+        ("GET", "/api/v1/tickets?code=%00", None, 422, None),
+        ("GET", "/api/v1/tickets?sort=", None, 422, None),
+        ("GET", "/api/v1/terminals?q=%00", None, 422, None),
+        ("GET", "/api/v1/quarantine?terminal_id=%0A", None, 422, None),
         ("GET", "/api/v1/tickets/0", None, 422, None),
         ("GET", "/api/v1/tickets/99", None, 404, []),
         ("GET", "/api/v1/tickets/99/journal", None, 404, []),
@@ -198,7 +209,7 @@ def test_the_table_of_scopes() -> None:
             [("store_id", "a known one", "s-9")],
         ),
         ("PUT", "/api/v1/terminals/t-1", {"terminal_id": "t-2"}, 422, [("terminal_id", "t-1", "t-2")]),
-        ("PATCH", "/api/v1/stores/s-1", {"name": None}, 422, [("name", "a valid string", "None")]),
+        ("PATCH", "/api/v1/stores/s-1", {"name": None}, 422, [("name", "a valid string", "null")]),
         ("PATCH", "/api/v1/stores/nowhere", {}, 404, []),
         ("PATCH", "/api/v1/merchants/nobody", {}, 404, []),
         ("PATCH", "/api/v1/terminals/nobody", {}, 404, []),
@@ -214,6 +225,33 @@ def test_a_problem_names_the_field_what_was_expected_and_what_came(
     assert said["detail"]
     if errors is not None:
         assert [(error["field"], error["expected"], error["got"]) for error in said["errors"]] == errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "came"),
+    [({}, "no Content-Type"), ({"Content-Type": "text/plain; charset=utf-8"}, "'text/plain'")],
+)
+def test_a_body_must_say_that_it_is_json(writer: TestClient, kind: dict[str, str], came: str) -> None:
+    answer = writer.post("/api/v1/merchants", content=b'{"merchant_id": "m-2", "name": "Tea"}', headers=kind)
+    assert answer.status_code == 415
+    assert answer.json()["detail"] == f"expected a body of application/json, got {came}"
+
+
+def test_a_database_that_cannot_write_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = web()
+    client = served.client(Scope.WRITE)
+
+    def full(*_: object) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(Inventory, "put_merchant", full)
+    answer = client.post("/api/v1/merchants", json={"merchant_id": "m-2", "name": "Tea"})
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "the database does not do its work: database or disk is full; try again"
+    assert served.database.writing_fails
+    monkeypatch.undo()
+    assert client.post("/api/v1/merchants", json={"merchant_id": "m-2", "name": "Tea"}).status_code == 201
+    assert not served.database.writing_fails
 
 
 def test_what_nobody_foresaw_is_a_problem_too_and_tells_no_inner_thing() -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,10 +24,10 @@ from tests.collector.test_broker import PATIENCE_S, ROOT, Client
 from tillwatch_collector import app, engine, policies
 from tillwatch_collector.app import DataDirInUse, WebAddressTaken
 from tillwatch_collector.broker import EmbeddedBroker, Handover
-from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError, WebConfig
+from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError, JudgeConfig, WebConfig
 from tillwatch_collector.domain.epoch import next_epoch
 from tillwatch_collector.engine import ATTEMPTS_MAX, CANARIES_UNPROVEN_MAX, Clock, Engine, EngineSettings
-from tillwatch_collector.errors import LeaseHeldElsewhere, OperatorError, StoreUnavailable
+from tillwatch_collector.errors import LeaseHeldElsewhere, OperatorError, PolicyInvalid, StoreUnavailable
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.ingest import Delivery, IngestEffects, ingest
@@ -394,6 +395,40 @@ def test_a_data_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         app.serve(settings(tmp_path / "file" / "below"), print)
 
 
+def test_a_web_host_that_has_no_address_is_said(tmp_path: Path) -> None:
+    web = WebConfig(host="nowhere.invalid", port=0, behind_proxy=True)
+    with pytest.raises(ConfigError, match=r"web\.host: expected an address .* got 'nowhere\.invalid'"):
+        app.serve(settings(tmp_path, web=web), print)
+
+
+def test_a_policy_file_that_is_missing_is_said_before_the_broker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "EmbeddedBroker", None)
+    with pytest.raises(PolicyInvalid, match=r"nowhere\.toml: expected a readable file"):
+        app.serve(settings(tmp_path, judge=JudgeConfig(policy_file=tmp_path / "nowhere.toml")), print)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "said"),
+    [
+        (None, "", r"web\.tls_cert_file: expected a readable file"),
+        ("", None, r"web\.tls_key_file: expected a readable file"),
+        ("no certificate", "no key", r"web\.tls_cert_file, web\.tls_key_file: expected a certificate and its key"),
+    ],
+)
+def test_tls_files_that_cannot_be_used_are_said_before_anything_starts(
+    tmp_path: Path, certificate: str | None, key: str | None, said: str
+) -> None:
+    for name, content in (("web.crt", certificate), ("web.key", key)):
+        if content is not None:
+            (tmp_path / name).write_text(content, encoding="utf-8")
+    web = WebConfig(port=0, tls_cert_file=tmp_path / "web.crt", tls_key_file=tmp_path / "web.key")
+    with pytest.raises(ConfigError, match=said):
+        app.serve(settings(tmp_path / "data", web=web), print)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_brokers_password_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("hunter2\n", encoding="utf-8")
@@ -441,6 +476,15 @@ class Served:
             with error:
                 return error.code, error.read().decode()
 
+    def until_ready(self, token: str) -> str:
+        """Ask until it is ready; what it then says."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            status, said = self.get("/readyz", token)
+            if status == 200:
+                return said
+            assert time.monotonic() < until, said
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=PATIENCE_S)
@@ -470,7 +514,8 @@ def test_a_heartbeat_goes_all_the_way_through_the_process(served: Served, tmp_pa
     assert json.loads(terminal.until(f"{ROOT}/t/t-1/dn/ack"))["event_seq"] == 1  # kept, therefore to be seen
     status, body = served.get("/api/v1/terminals/t-1", token)
     assert (status, json.loads(body)["level"]["beat_no"]) == (200, 1)
-    assert served.get("/readyz", token)[0] == 200
+    checks = json.loads(served.until_ready(token))["checks"]
+    assert set(checks) == {"database", "broker", "engine", "listening"}
     assert "tillwatch_events_stored_total 1.0" in served.get("/metrics", token)[1]
     assert served.get("/healthz") == (200, "ok\n")
     assert served.get("/api/v1/fleet")[0] == 401

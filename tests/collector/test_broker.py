@@ -14,8 +14,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tillwatch_collector import broker as broker_module
-from tillwatch_collector.broker import HANDOVER_FILE, BrokerUnavailable, EmbeddedBroker, Handover
-from tillwatch_collector.broker_process import Access
+from tillwatch_collector.broker import HANDOVER_FILE, PASSWORD_FILE, BrokerUnavailable, EmbeddedBroker, Handover
+from tillwatch_collector.broker_process import PACKET_BYTES_MAX, Access
 
 ROOT = "tillwatch/v1"
 ACCESS = Access(process="collector.1", terminal_password="for-terminals", process_password="for-the-process")
@@ -90,10 +90,21 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
 class Client:
     """A client of the broker that notes what it is told."""
 
-    def __init__(self, handover: Handover, name: str, *, will: str | None = None, password: str | None = None) -> None:
-        self._paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv311)
+    def __init__(
+        self,
+        handover: Handover,
+        name: str,
+        *,
+        will: str | None = None,
+        password: str | None = None,
+        username: str | None = None,
+        clean: bool = True,
+    ) -> None:
+        self._paho = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=paho.MQTTv311
+        )
         own = handover.process_password if "." in name else handover.terminal_password
-        self._paho.username_pw_set(name, password or own)
+        self._paho.username_pw_set(username or name, password or own)
         if will:
             self._paho.will_set(will, b"will", 1, retain=True)
         self.told: list[tuple[str, Any]] = []
@@ -102,6 +113,7 @@ class Client:
             ("subscribed", [reason.value < 0x80 for reason in reasons])
         )
         self._paho.on_publish = lambda _c, _d, mid, _r, _p: self.told.append(("published", mid))
+        self._paho.on_disconnect = lambda _c, _d, _f, reason, _p: self.told.append(("disconnected", str(reason)))
         self._paho.on_message = lambda _c, _d, message: self.told.append((message.topic, message.payload))
         self._paho.connect(handover.host, handover.port, keepalive=30)
 
@@ -121,8 +133,11 @@ class Client:
         return granted
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self._paho.publish(topic, payload, qos=1, retain=retain)
+        self.send(topic, payload, retain=retain)
         self.until("published")
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self._paho.publish(topic, payload, qos=1, retain=retain)
 
     def close(self) -> None:
         self._paho.disconnect()
@@ -139,7 +154,9 @@ def test_it_accepts_when_start_returns_and_tells_only_its_owner_how(broker: Embe
     told = json.loads(path.read_text(encoding="utf-8"))
     assert set(told) == {"host", "port", "terminal_password", "process_password"}
     assert (told["host"], told["port"]) == ("127.0.0.1", broker.handover.port)
-    assert path.stat().st_mode & 0o777 == 0o600
+    alone = tmp_path / PASSWORD_FILE
+    assert alone.read_text(encoding="utf-8") == told["terminal_password"]
+    assert {path.stat().st_mode & 0o777, alone.stat().st_mode & 0o777} == {0o600}
     assert told["terminal_password"] != told["process_password"]
     assert told["terminal_password"] not in repr(broker.handover)
     with socket.create_connection((told["host"], told["port"]), PATIENCE_S):
@@ -186,6 +203,48 @@ def test_who_may_not_come_is_told_so(
     broker: EmbeddedBroker, name: str, will: str | None, password: str | None, admitted: bool
 ) -> None:
     assert Client(broker.handover, name, will=will, password=password).until("connected") is admitted
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize(
+    ("name", "username", "password"),
+    [
+        ("t-1", None, "wrong"),
+        ("t-1", "evil-1", None),  # a terminal that claims another's session with its own name and password
+        ("collector.1", None, "wrong"),
+        ("collector.1", "t-1", None),
+    ],
+)
+def test_who_is_rejected_touches_nobody(
+    broker: EmbeddedBroker, *, name: str, username: str | None, password: str | None, clean: bool
+) -> None:
+    process, terminal = Client(broker.handover, "collector.1"), Client(broker.handover, "t-1")
+    assert process.until("connected")
+    assert terminal.until("connected")
+    assert process.subscribe(f"{ROOT}/t/+/up/+") == [True]
+    assert terminal.subscribe(f"{ROOT}/t/t-1/dn/+") == [True]
+    intruder = Client(broker.handover, name, username=username, password=password, clean=clean)
+    assert intruder.until("connected") is False
+    terminal.publish(f"{ROOT}/t/t-1/up/heartbeat", b"beat")
+    assert process.until(f"{ROOT}/t/t-1/up/heartbeat") == b"beat"
+    process.publish(f"{ROOT}/t/t-1/dn/ack", b"ack")
+    assert terminal.until(f"{ROOT}/t/t-1/dn/ack") == b"ack"
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("$SYS/broker", b""),
+        (f"{ROOT}/t/t-1/up/heartbeat", bytes(PACKET_BYTES_MAX + 1)),
+    ],
+)
+def test_who_breaks_the_rules_loses_its_connection(broker: EmbeddedBroker, topic: str, payload: bytes) -> None:
+    terminal = Client(broker.handover, "t-1")
+    assert terminal.until("connected")
+    terminal.send(topic, payload)
+    assert terminal.until("disconnected")
+    again = Client(broker.handover, "t-1")
+    assert again.until("connected")
 
 
 def test_a_will_is_published_and_kept(broker: EmbeddedBroker) -> None:
@@ -245,7 +304,7 @@ def test_it_ends_and_takes_its_passwords_with_it(tmp_path: Path) -> None:
     broker.stop()
     broker.tend()
     assert broker.pid is None
-    assert not (tmp_path / HANDOVER_FILE).exists()
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((handover.host, handover.port), PATIENCE_S)
 

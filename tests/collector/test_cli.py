@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.collector.shell_fixtures import NOW
 
 from tillwatch_collector.__main__ import main
+from tillwatch_collector.cli import root
 from tillwatch_collector.flows.tickets import Why, open_or_recur
 from tillwatch_collector.policies import load as load_policy
 from tillwatch_collector.store.inventory import Inventory
@@ -70,14 +72,76 @@ def test_roles_apart_refuse_sqlite_and_name_the_way_up(run: Run, role: str) -> N
     code, _, err = run(role)
     assert code == 2
     assert "expected PostgreSQL, got SQLite" in err
-    assert "database_url" in err
+    assert "runs all roles in one `tillwatch-collector serve`" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql+psycopg://u:hunter2@h/d", "got PostgreSQL, which follows in a coming version"),
+        ("postgresql://u:hunter2@h:port/d", "expected a URL such as sqlite:///"),
+        ("foo://u:hunter2@bar", "got another URL"),
+        ("hunter2", "expected a URL such as sqlite:///"),
+        ("sqlite+aiosqlite:///hunter2", "got another URL"),
+        ("sqlite://u:hunter2@h/d", "got another URL"),
+        ("sqlite:///d?timeout=hunter2", "got another URL"),
+        ("", "expected some text"),
+    ],
+)
+@pytest.mark.parametrize("command", [("migrate",), ("web",), ("serve",)])
+def test_a_database_that_cannot_be_used_ends_with_2_and_its_password_is_not_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], url: str, said: str
+) -> None:
+    monkeypatch.setenv("TILLWATCH_DATABASE_URL", url)
+    monkeypatch.setenv("TILLWATCH_WEB__PORT", "0")
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("command", [("token", "list"), ("inventory", "terminal", "list"), ("ticket", "list")])
+def test_a_forgotten_config_makes_no_new_database(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("TILLWATCH_DATA_DIR")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*command)
+    assert code == 2
+    assert f"{tmp_path / 'tillwatch-data'}, found none: say with --config" in err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "c.toml").write_text("data_dir = 'here'\n", encoding="utf-8")
+    assert run(*command, "--config", "c.toml")[0] == 0
+    monkeypatch.setenv("TILLWATCH_CONFIG", "c.toml")
+    assert run(*command)[0] == 0
+
+
+def test_it_tells_its_version_and_its_exit_codes(run: Run) -> None:
+    assert run("--version")[:2] == (0, f"tillwatch-collector {version('tillwatch-collector')}\n")
+    assert "Exit codes: 0 done; 1 it cannot be done" in run("--help")[1]
+
+
+def test_help_shows_brackets_and_paragraphs_as_written(run: Run) -> None:
+    out = run("serve", "--help")[1]
+    assert "Without a [broker] in the settings" in out
+
+
+def test_ctrl_c_while_it_starts_ends_it_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(root, "run", interrupted)
+    assert main(["migrate"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_wrong_settings_end_with_2_and_say_which(run: Run, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[web]\nprt = 1\n", encoding="utf-8")
     code, _, err = run("migrate", "--config", str(tmp_path / "c.toml"))
     assert code == 2
-    assert "web.prt: expected no such key, got 1" in err
+    assert "web.prt: unknown key; expected perhaps port" in err
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("ticket", "show", "x"), ("serve", "--log-level", "loud")])
@@ -114,6 +178,13 @@ def test_a_token_is_revoked_once(run: Run) -> None:
     assert created["token_id"] in run("token", "list")[1]
 
 
+@pytest.mark.parametrize("name", ["", "a\x1bb", "x" * 101])
+def test_a_tokens_name_is_short_and_printable(run: Run, name: str) -> None:
+    code, out, err = run("token", "create", "--name", name, "--scope", "read")
+    assert (code, out) == (2, "")
+    assert "expected 1 to 100 printable characters" in err
+
+
 # --- inventory
 
 
@@ -148,7 +219,7 @@ def test_what_is_set_changes_and_an_empty_value_clears(described: Run) -> None:
         (("merchant", "add", "m-1", "--name", "x"), "m-1, which is known: `merchant set` changes it"),
         (("merchant", "set", "m-9", "--name", "x"), "there is no merchant m-9"),
         (("merchant", "add", "m 2", "--name", "x"), "merchant_id: String should match pattern"),
-        (("merchant", "set", "m-1", "--name", ""), "name: expected a valid string, got None"),
+        (("merchant", "set", "m-1", "--name", ""), "name: expected a valid string, got nothing"),
         (("store", "add", "s-1", *STORE), "s-1, which is known"),
         (("store", "add", "s-2", *STORE[:-1], "Shanghai"), "time_zone: expected an IANA name"),
         (("store", "add", "s-2", *STORE, "--hours", "monday"), "expected days=spans"),

@@ -14,6 +14,7 @@ import random
 import secrets
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ Announce = Callable[[str], None]
 
 def serve(config: CollectorConfig, announce: Announce) -> None:
     """Run all roles until told to stop; raises `OperatorError` where the installation must change."""
+    check_tls_files(config.web)
     with ExitStack() as stack:
         stack.enter_context(_data_dir(config.data_dir))
         listener = stack.enter_context(_bound(config.web))
@@ -91,6 +93,7 @@ class Collector:
         self._stopping = threading.Event()
         self._server: uvicorn.Server | None = None
         self._started_at = datetime.now(UTC)
+        settings = self._engine_settings()
         with store.transaction() as repository:
             self._epoch = epochs.begin(repository, secrets.randbits(SALT_BITS), self._started_at)
         self._broker = self._embedded_broker()
@@ -98,7 +101,7 @@ class Collector:
         self._engine = Engine(
             store,
             self._link,
-            self._engine_settings(),
+            settings,
             epoch=self._epoch,
             metrics=self._metrics,
             clock=Clock(now=lambda: datetime.now(UTC), monotonic_s=time.monotonic),
@@ -254,10 +257,14 @@ class Collector:
                 "database": self._database_answers(),
                 "broker": self._link.connected,
                 "engine": self._engine_thread.is_alive() and age_s < ENGINE_STALLED_S,
+                "listening": self._engine.listening,
             }
         )
 
     def _database_answers(self) -> bool:
+        """Whether it can be read, and took what was last written: a full disk still reads well."""
+        if self._store.writing_fails:
+            return False
         try:
             with self._store.reading() as connection:
                 connection.exec_driver_sql("SELECT 1")
@@ -297,6 +304,27 @@ def endpoint(broker: BrokerConfig) -> Endpoint:
         key_file=broker.key_file,
         keepalive_s=broker.keepalive_s,
     )
+
+
+def check_tls_files(served: WebConfig) -> None:
+    """Load the files once before anything starts; raises `ConfigError`, which names them."""
+    if served.tls_cert_file is None or served.tls_key_file is None:
+        return
+    for key, path in (("web.tls_cert_file", served.tls_cert_file), ("web.tls_key_file", served.tls_key_file)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{key}: expected a readable file, got {path}: {error.strerror}") from None
+    try:
+        # A key under a password would be asked for on the terminal, which a service does not have.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            served.tls_cert_file, served.tls_key_file, password=lambda: b""
+        )
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"web.tls_cert_file, web.tls_key_file: expected a certificate and its key without a password, both in PEM, "
+            f"got {served.tls_cert_file} and {served.tls_key_file}: {error.reason or 'they hold something else'}"
+        ) from None
 
 
 def web_url(served: WebConfig, listener: socket.socket) -> str:
@@ -339,6 +367,8 @@ def _bound(served: WebConfig) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((served.host, served.port))
+        except socket.gaierror:
+            raise ConfigError(f"web.host: expected an address or a name of this machine, got {served.host!r}") from None
         except OSError as error:
             raise WebAddressTaken(
                 f"web.port: expected {served.host}:{served.port} to be free, got: {error.strerror}; "

@@ -24,6 +24,8 @@ from tillwatch_collector.errors import OperatorError
 
 LOOPBACK = "127.0.0.1"
 HANDOVER_FILE = "embedded-broker.json"
+PASSWORD_FILE = "embedded-broker.password"  # noqa: S105 - a file's name
+"""The terminals' password alone: what an agent's `password_file` points at."""
 
 START_TIMEOUT_S = 30.0
 """A cold start imports some hundred modules from a slow disk."""
@@ -52,18 +54,14 @@ class Handover:
 
     def write(self, data_dir: Path) -> None:
         """Leave it for terminals on this machine, readable by this user only."""
-        path = data_dir / HANDOVER_FILE
         content = {
             "host": self.host,
             "port": self.port,
             "terminal_password": self.terminal_password,
             "process_password": self.process_password,
         }
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        partial.replace(path)
+        _write_private(data_dir / PASSWORD_FILE, self.terminal_password)
+        _write_private(data_dir / HANDOVER_FILE, json.dumps(content))
 
 
 class EmbeddedBroker:
@@ -116,7 +114,7 @@ class EmbeddedBroker:
         self._spawn()
 
     def stop(self) -> None:
-        """End the child and remove the file of its passwords."""
+        """End the child and remove the files of its passwords."""
         child = self._child
         if child is None:
             return
@@ -128,7 +126,8 @@ class EmbeddedBroker:
             child.kill()
             child.wait()
         self._release()
-        (self._data_dir / HANDOVER_FILE).unlink(missing_ok=True)
+        for name in (HANDOVER_FILE, PASSWORD_FILE):
+            (self._data_dir / name).unlink(missing_ok=True)
 
     def _spawn(self) -> None:
         # A session of its own: Ctrl-C reaches the parent alone, which says goodbye over the broker before it ends it.
@@ -178,3 +177,12 @@ class EmbeddedBroker:
                     except BrokenPipeError:
                         _log.debug("the embedded broker had closed its input")
         self._child = None
+
+
+def _write_private(path: Path, content: str) -> None:
+    """Write it whole or not at all, readable by this user only."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(content)
+    partial.replace(path)

@@ -5,7 +5,8 @@ once it accepts, or `{"error": ...}`); it ends when standard input does.
 
 The access list: a user is its client id. A terminal writes below its own `up/`, reads its own `dn/` and the
 collector's state; the process writes and reads everything below the root. What amqtt does not ask a plugin about is
-closed here: the topic of a last will, and retained messages for a client that has only just connected.
+closed here: the topic of a last will, retained messages for a client that has only just connected, and the session of
+a name that somebody merely claims.
 """
 
 import asyncio
@@ -18,9 +19,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BaseContext, BrokerConfig, ListenerConfig
-from amqtt.errors import BrokerError
+from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
+from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
@@ -28,6 +32,9 @@ from tillwatch_protocol.topics import ROOT
 
 CONNECTIONS_MAX = 1500
 """amqtt looks at every filter for every message: beyond this a trial is slow, not instructive."""
+
+PACKET_BYTES_MAX = 256 * 1024
+"""The protocol's longest message fits many times; amqtt alone would hold whatever a client announces."""
 
 _TERMINAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -107,12 +114,65 @@ class TopicPlugin(_Plugin, BaseTopicPlugin):  # type: ignore[misc]  # amqtt has 
         return self._access.may_read(username, topic or "")
 
 
+class _PacketTooLong(AMQTTError):  # type: ignore[misc]  # noqa: N818 - amqtt has no types; it names what is so
+    """A client announced more than it may send; amqtt closes its connection."""
+
+
+class _BoundedReader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt has no types
+    """Reads packets of a bounded size: amqtt asks for a message's whole payload at once."""
+
+    async def read(self, n: int = -1) -> bytes:
+        """Read exactly `n` bytes; raises `_PacketTooLong` rather than waiting for too many."""
+        if n > PACKET_BYTES_MAX:
+            raise _PacketTooLong(f"expected at most {PACKET_BYTES_MAX} bytes, got {n}")
+        read: bytes = await super().read(n)
+        return read
+
+
 class _TrialBroker(Broker):  # type: ignore[misc]  # amqtt has no types
-    """amqtt hands a new client the retained messages of everybody's subscriptions; here only of its own."""
+    """amqtt, where its ways would let one client harm another."""
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        """Take a connection, and bound what it sends."""
+        await self._client_connected(listener_name, _BoundedReader(reader), StreamWriterAdapter(writer))
+
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, _remote_address: str, _remote_port: int
+    ) -> tuple[BrokerProtocolHandler, Session]:
+        """Ask for the password first: amqtt would by then have taken away the session of the name that is claimed.
+
+        Every session begins clean, since this broker keeps nothing.
+        """
+        try:
+            handler, session = await BrokerProtocolHandler.init_from_connect(reader, writer, self.plugins_manager)
+            await self._expect_admitted(session, writer)
+        except (AMQTTError, MQTTError, NoDataError):
+            await writer.close()
+            raise
+        await self._delete_session(session.client_id)
+        session.clean_session = True
+        session.parent = 0
+        return handler, session
+
+    async def _expect_admitted(self, session: Session, writer: WriterAdapter) -> None:
+        if not await self._authenticate(session, self.listeners_config["default"]):
+            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
+            raise MQTTError(f"{session.client_id} is not admitted")
+
+    async def _handle_message_delivery(
+        self, client_session: Session, handler: BrokerProtocolHandler, wait_deliver: asyncio.Future[Any]
+    ) -> bool:
+        """End the connection of a client that amqtt stops to serve: else it stands open, and nobody reads it."""
+        if not await super()._handle_message_delivery(client_session, handler, wait_deliver):
+            await handler.handle_connection_closed()
+        return True
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session
     ) -> None:
+        """Hand a new client the retained messages of its own subscriptions; amqtt takes everybody's."""
         if any(holder is session for holder, _ in self._subscriptions.get(subscription[0], ())):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 

@@ -7,11 +7,12 @@ Pages and API carry tokens, so they listen beyond loopback only over TLS, or beh
 named as such. A change violates this when a collector can be reached from another machine in clear text by default.
 """
 
+import difflib
 import os
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -135,7 +136,7 @@ class CollectorConfig(BaseSettings):
     )
 
     data_dir: Path = Path("tillwatch-data")
-    database_url: str | None = None
+    database_url: Annotated[str, Field(min_length=1)] | None = None
     """By default SQLite in `data_dir`."""
     process: ProcessName = "collector.1"
     """Name of this process on the wire, and its user at the broker."""
@@ -153,7 +154,12 @@ class CollectorConfig(BaseSettings):
     @property
     def database_url_used(self) -> str:
         """The database, or its default."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'collector.db'}"
+        return self.database_url or f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path:
+        """Where the database is by default."""
+        return self.data_dir / "collector.db"
 
     @classmethod
     def settings_customise_sources(
@@ -201,14 +207,41 @@ def _said(path: Path | None, error: ValidationError) -> str:
 def _line(location: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
     key = ".".join(map(str, location)) or "the whole"
     if kind == "extra_forbidden":
-        return f"{key}: expected no such key, got {value!r}"
+        return f"{key}: unknown key; expected {_known_keys(location)}"
     said = message.removeprefix("Value error, ")
     if kind == "value_error":
         return f"{key}: {said}"
     if kind == "missing":
         return f"{key}: expected a value, got none"
+    if kind in _EXPECTED:
+        said = f"expected {_EXPECTED[kind]}"
+    if key == "process":
+        said = f"expected {_PROCESS_NAME}"
     got = "" if key in _NEVER_SHOWN else f", got {value!r}"
     return f"{key}: {said.replace('Input should be', 'expected', 1)}{got}"
+
+
+_EXPECTED = {
+    "path_type": "a path",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "string_too_short": "some text",
+    "tuple_type": "a list",
+}
+"""What pydantic tells in Python's words."""
+
+_PROCESS_NAME = "a name with a dot such as collector.1: parts of letters, digits, - or _"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    """Name the nearest known key of the table that an unknown one stands in, or all of them."""
+    table: type[BaseModel] = CollectorConfig
+    for part in location[:-1]:
+        kinds = (kind := table.model_fields[str(part)].annotation, *get_args(kind))
+        table = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    known = list(table.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"perhaps {near[0]}" if near else f"one of {', '.join(known)}"
 
 
 def unknown_variables() -> tuple[str, ...]:

@@ -4,7 +4,8 @@ CollectorError
 ├── OperatorError            the installation must change
 │   ├── PolicyInvalid        the policy file cannot be used; says the key, what was expected and what came
 │   ├── LeaseHeldElsewhere   another process ticks; this one may not
-│   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported
+│   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported,
+│       DatabaseUrlUnusable, DatabaseMissing
 ├── CallerError              what was asked cannot be done; nothing changed
 │   ├── TicketUnknown        no such ticket
 │   ├── TicketActionIllegal  the ticket's status does not take the action

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tillwatch_collector.api.context import Context, Reading
-from tillwatch_collector.api.paging import PageQuery, paging
+from tillwatch_collector.api.paging import PageQuery, QueryText, SortText, paging
 from tillwatch_collector.store.views import FleetView, Page, QuarantineView
 
 router = APIRouter(prefix="/api/v1", tags=["fleet"])
@@ -34,8 +34,8 @@ def get_fleet(context: Context, reading: Reading) -> FleetNow:
 
 
 class _QuarantineQuery(PageQuery):
-    sort: str | None = "-quarantine_id"
-    terminal_id: str | None = None
+    sort: SortText | None = "-quarantine_id"
+    terminal_id: QueryText | None = None
 
 
 @router.get("/quarantine")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from tillwatch_collector.api.context import Context, Reading, WebContext
-from tillwatch_collector.api.paging import PageQuery, paging
+from tillwatch_collector.api.paging import PageQuery, QueryText, SortText, paging
 from tillwatch_collector.api.problems import FieldError, Problem, missing
 from tillwatch_collector.domain.inventory import (
     ImportOutcome,
@@ -37,7 +37,7 @@ _CREATED: dict[int | str, dict[str, Any]] = {HTTPStatus.CREATED.value: {"descrip
 
 
 class _MerchantsQuery(PageQuery):
-    q: str | None = None
+    q: QueryText | None = None
 
 
 @router.get("/merchants")
@@ -93,9 +93,9 @@ def change_merchant(context: Context, merchant_id: str, change: MerchantChange) 
 
 
 class _StoresQuery(PageQuery):
-    merchant_id: str | None = None
-    region: str | None = None
-    q: str | None = None
+    merchant_id: QueryText | None = None
+    region: QueryText | None = None
+    q: QueryText | None = None
 
 
 @router.get("/stores")
@@ -158,13 +158,13 @@ def _put_store(context: WebContext, store: Store) -> Put:
 
 
 class _TerminalsQuery(PageQuery):
-    store_id: str | None = None
-    merchant_id: str | None = None
-    region: str | None = None
+    store_id: QueryText | None = None
+    merchant_id: QueryText | None = None
+    region: QueryText | None = None
     presence: Literal["unknown", "online", "late", "silent", "off"] | None = None
     life_cycle: LifeCycle | None = None
     assigned: bool | None = None
-    q: str | None = None
+    q: QueryText | None = None
 
 
 @router.get("/terminals")
@@ -184,8 +184,8 @@ def get_terminal(reading: Reading, terminal_id: str) -> TerminalDetail:
 
 
 class _EventsQuery(PageQuery):
-    sort: str | None = "-received_at"
-    code: str | None = None
+    sort: SortText | None = "-received_at"
+    code: QueryText | None = None
 
 
 @router.get("/terminals/{terminal_id}/events")

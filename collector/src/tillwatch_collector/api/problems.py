@@ -88,7 +88,11 @@ def _http(_request: Request, error: HTTPException) -> JSONResponse:
     return answer(HTTPStatus(error.status_code), str(error.detail), headers=error.headers)
 
 
-def _invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
+def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and any(detail["loc"][0] == "body" for detail in error.errors()):
+        came = repr(kind[:_GOT_CHARACTERS_MAX]) if kind else "no Content-Type"
+        return answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected a body of application/json, got {came}")
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not what is expected", _fields(error.errors()))
 
 
@@ -112,9 +116,9 @@ def _caller_error(_request: Request, error: CallerError) -> JSONResponse:
     return answer(HTTPStatus.CONFLICT, str(error))
 
 
-def _store_unavailable(_request: Request, _error: StoreUnavailable) -> JSONResponse:
-    headers = {"Retry-After": "5"}
-    return answer(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer now; try again", headers=headers)
+def _store_unavailable(_request: Request, error: StoreUnavailable) -> JSONResponse:
+    """Say the database's own reason: SQLite's are words such as "database or disk is full", without a path."""
+    return answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}; try again", headers={"Retry-After": "5"})
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -138,4 +142,7 @@ def _expected(detail: Mapping[str, Any]) -> str:
 
 
 def _got(detail: Mapping[str, Any]) -> str:
-    return "none" if detail["type"] == "missing" else repr(detail.get("input"))[:_GOT_CHARACTERS_MAX]
+    if detail["type"] == "missing":
+        return "none"
+    came = detail.get("input")
+    return "null" if came is None else repr(came)[:_GOT_CHARACTERS_MAX]

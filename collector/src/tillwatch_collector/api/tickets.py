@@ -3,11 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 
 from tillwatch_collector.api.context import Reading
-from tillwatch_collector.api.paging import PageQuery, paging
+from tillwatch_collector.api.paging import PageQuery, QueryMoment, QueryText, paging
 from tillwatch_collector.api.problems import missing
+from tillwatch_collector.domain.policy import Severity
+from tillwatch_collector.domain.ticket import Status
 from tillwatch_collector.store.queries import TicketFilter
 from tillwatch_collector.store.views import JournalView, Page, TicketView
 from tillwatch_protocol.vocabulary import INTEGER_MAX
@@ -18,17 +19,17 @@ TicketId = Annotated[int, Path(ge=1, le=INTEGER_MAX)]
 
 
 class _TicketsQuery(PageQuery):
-    status: str | None = None
+    status: Status | None = None
     open: bool | None = None
     resolved: bool | None = None
-    severity: str | None = None
-    code: str | None = None
-    component: str | None = None
-    subject_kind: str | None = None
-    subject_id: str | None = None
-    store_id: str | None = None
-    opened_after: AwareDatetime | None = None
-    opened_before: AwareDatetime | None = None
+    severity: Severity | None = None
+    code: QueryText | None = None
+    component: QueryText | None = None
+    subject_kind: QueryText | None = None
+    subject_id: QueryText | None = None
+    store_id: QueryText | None = None
+    opened_after: QueryMoment | None = None
+    opened_before: QueryMoment | None = None
 
 
 @router.get("")

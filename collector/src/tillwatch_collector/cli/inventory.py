@@ -30,10 +30,12 @@ from tillwatch_collector.imports import import_terminals
 from tillwatch_collector.store.inventory import Inventory, RowReport
 from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter
 
-commands = typer.Typer(help="What is watched: merchants, their stores, the terminals in them.", no_args_is_help=True)
-merchants = typer.Typer(help="Who owns stores.", no_args_is_help=True)
-stores = typer.Typer(help="Where terminals stand.", no_args_is_help=True)
-terminals = typer.Typer(help="Points of sale.", no_args_is_help=True)
+commands = typer.Typer(
+    help="What is watched: merchants, their stores, the terminals in them.", no_args_is_help=True, rich_markup_mode=None
+)
+merchants = typer.Typer(help="Who owns stores.", no_args_is_help=True, rich_markup_mode=None)
+stores = typer.Typer(help="Where terminals stand.", no_args_is_help=True, rich_markup_mode=None)
+terminals = typer.Typer(help="Points of sale.", no_args_is_help=True, rich_markup_mode=None)
 commands.add_typer(merchants, name="merchant")
 commands.add_typer(stores, name="store")
 commands.add_typer(terminals, name="terminal")
@@ -379,7 +381,8 @@ def _said(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
-    return f"{field}: {said}, got {first['input']!r}" if field else said
+    came = "nothing" if first["input"] is None else repr(first["input"])
+    return f"{field}: {said}, got {came}" if field else said
 
 
 def _expect_new(existing: object | None, what: str, name: str) -> None:

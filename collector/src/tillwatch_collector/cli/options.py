@@ -11,6 +11,7 @@ import typer
 from tillwatch_collector import config
 from tillwatch_collector.cli.output import warn
 from tillwatch_collector.config import CollectorConfig
+from tillwatch_collector.errors import OperatorError
 from tillwatch_collector.store.queries import PAGE_ROWS_MAX
 from tillwatch_collector.store.session import Store
 
@@ -25,6 +26,10 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=PAGE_ROWS_MAX, h
 SearchOption = Annotated[str | None, typer.Option("--q", help="Only what contains this text.")]
 
 
+class DatabaseMissing(OperatorError):  # noqa: N818 - it names what is so
+    """Nobody has said where the database is, and it is not where it would be by default."""
+
+
 def settings(path: Path | None) -> CollectorConfig:
     """Read the settings; raises `ConfigError`."""
     for name in config.unknown_variables():
@@ -36,6 +41,8 @@ def settings(path: Path | None) -> CollectorConfig:
 def opened(path: Path | None) -> Iterator[Store]:
     """Open the database of the settings, its schema brought up to date."""
     used = settings(path)
+    if path is None:
+        _expect_there(used)
     used.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store.open(used.database_url_used)
     try:
@@ -43,6 +50,16 @@ def opened(path: Path | None) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _expect_there(used: CollectorConfig) -> None:
+    """Make no new database where a forgotten --config is likelier: its tokens would open nothing."""
+    named = {"data_dir", "database_url"} & used.model_fields_set
+    if not named and not used.database_file.exists():
+        raise DatabaseMissing(
+            f"data_dir: expected the database of a collector in {used.data_dir.absolute()}, found none: "
+            f"say with --config (or TILLWATCH_CONFIG) which settings your collector has"
+        )
 
 
 def now() -> datetime:

@@ -12,7 +12,7 @@ from tillwatch_collector.errors import TicketUnknown
 from tillwatch_collector.flows.tickets import act
 from tillwatch_collector.store.queries import PAGE_ROWS_MAX, Paging, Queries, TicketFilter
 
-commands = typer.Typer(help="Tickets: the work that faults make.", no_args_is_help=True)
+commands = typer.Typer(help="Tickets: the work that faults make.", no_args_is_help=True, rich_markup_mode=None)
 
 _COLUMNS = (
     "ticket_id",

@@ -12,9 +12,10 @@ from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store.inventory import Token, Tokens
 from tillwatch_collector.tokens import Scope
 
-commands = typer.Typer(help="Keys to the API and the page.", no_args_is_help=True)
+commands = typer.Typer(help="Keys to the API and the page.", no_args_is_help=True, rich_markup_mode=None)
 
 DAYS_MAX = 3650
+NAME_CHARACTERS_MAX = 100
 
 
 class TokenUnknown(CallerError):  # noqa: N818 - it names what is so
@@ -31,10 +32,12 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a token. It is shown once: only its hash is kept."""
+    if not (name.isprintable() and 1 <= len(name) <= NAME_CHARACTERS_MAX):
+        raise typer.BadParameter(f"expected 1 to {NAME_CHARACTERS_MAX} printable characters", param_hint="--name")
     at, secret = now(), tokens.new_secret()
     token = Token(
         token_id=tokens.new_token_id(),
-        name=name[:100],
+        name=name,
         scopes=tuple(dict.fromkeys(scope)),
         created_at=at,
         expires_at=None if days is None else at + timedelta(days=days),

@@ -19,11 +19,10 @@ from typing import Any, Self
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 
-from tillwatch_collector.errors import RowRefused, StoreUnavailable
+from tillwatch_collector.errors import OperatorError, RowRefused, StoreUnavailable
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.tables import Table
 
@@ -31,6 +30,13 @@ BUSY_TIMEOUT_S = 15
 """How long a writer waits for another process: longer than any batch or import holds the database."""
 
 _WRITING = "tillwatch_writing"
+
+
+_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
+
+
+class DatabaseUrlUnusable(OperatorError):  # noqa: N818 - it names what is so
+    """No database that this version runs on; the message repeats nothing of the URL, which may hold a password."""
 
 
 class Store:
@@ -41,12 +47,14 @@ class Store:
         self._shared = shared_connection
         self._lock = threading.RLock()
         self._in_transaction = False
+        self.writing_fails = False
+        """Whether the database did not do its work for the latest transaction that was to write."""
         self._sqlite = engine.dialect.name == "sqlite"
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open the database at `url`; its schema is as it is, see `migrate`."""
-        parsed = make_url(url)
+        """Open the database at `url`; its schema is as it is, see `migrate`. Raises `DatabaseUrlUnusable`."""
+        parsed = usable_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
         in_memory = sqlite and parsed.database in {None, "", ":memory:"}
         options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_pre_ping": not sqlite}
@@ -98,9 +106,12 @@ class Store:
                 begun = connection.execution_options(**{_WRITING: writing})
                 with self._alone_in_thread(), begun.begin():
                     yield begun
+            if writing:
+                self.writing_fails = False
         except (IntegrityError, DataError) as error:
             raise RowRefused(f"the database refuses a row: {error.orig}") from error
         except DBAPIError as error:
+            self.writing_fails = self.writing_fails or writing
             raise StoreUnavailable(f"the database does not do its work: {error.orig}") from error
 
     @contextmanager
@@ -116,6 +127,22 @@ class Store:
             yield
         finally:
             self._in_transaction = False
+
+
+def usable_url(url: str) -> URL:
+    """Parse the URL of a database that this version runs on; raises `DatabaseUrlUnusable`."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlUnusable("database_url: expected a URL such as sqlite:////path/to/file.db") from None
+    if parsed.get_backend_name() in {"postgresql", "postgres"}:
+        raise DatabaseUrlUnusable(
+            "database_url: expected SQLite, such as sqlite:////path/to/file.db, got PostgreSQL, which follows in a "
+            "coming version by the URL alone"
+        )
+    if parsed.drivername not in _DRIVERS or parsed != URL.create(parsed.drivername, database=parsed.database):
+        raise DatabaseUrlUnusable("database_url: expected SQLite, such as sqlite:////path/to/file.db, got another URL")
+    return parsed
 
 
 def migrate(url: str) -> None:
