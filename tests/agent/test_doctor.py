@@ -1,18 +1,21 @@
 """The doctor: what it finds, what it advises, how it lays it out."""
 
+import fcntl
 import json
 from pathlib import Path
 
 import pytest
 from tests.agent import stand
+from tests.agent.conftest import BrokerByHand
 
-from tillwatch_agent import config, doctor
-from tillwatch_agent.config import AgentConfig, BrokerConfig
+from tillwatch_agent import config, doctor, probes
+from tillwatch_agent.config import AgentConfig, BrokerConfig, MachineConfig
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN, Domain
-from tillwatch_agent.doctor import ADVICE, Check, Verdict
+from tillwatch_agent.doctor import ADVICE, Beside, Check, Verdict
 from tillwatch_agent.drivers import escpos
 from tillwatch_agent.health import Observation
 from tillwatch_agent.machine import THRESHOLDS
+from tillwatch_agent.probes import poll_all
 from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, Health
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 
@@ -64,7 +67,7 @@ def test_every_code_that_the_agent_can_raise_has_an_advice() -> None:
     raised = escpos.CODES | AVAILABILITY_CODES | {row.code for row in THRESHOLDS} | {domain.value for domain in Domain}
     raised |= {Code.DRAWER_OPEN, Code.TCP_FAILURE, Code.TCP_REFUSED, Code.TLS_FAILURE, Code.CERTIFICATE_EXPIRED}
     raised |= {Code.CERTIFICATE_UNTRUSTED, Code.CERTIFICATE_EXPIRING, UPLINK_DOWN, NOT_ASKED, MISCONFIGURED}
-    elsewhere = {Code.PORT_REFUSED, Code.NOT_ATTACHED}  # advised by the place
+    elsewhere = {Code.PORT_REFUSED, Code.NOT_ATTACHED, Code.NO_RESPONSE, Code.PORT_BUSY}  # advised by the place
     never_at_a_first_look = {Code.STALE}
     assert raised - elsewhere - never_at_a_first_look == set(ADVICE)
 
@@ -90,12 +93,65 @@ def test_a_printer_that_is_not_attached_is_told_with_the_ports_that_are() -> Non
     assert scanner.advice == "plug it in, and check its power"
 
 
+def silent(code: str, port: str, state_dir: Path) -> Check:
+    """A printer at this port, of which nothing else is known."""
+    table = {"terminal_id": "t", "printer": [{"name": "bar", "port": port}], "state_dir": str(state_dir)}
+    observation = Observation(
+        component="pos_printer:bar", health=Health.UNKNOWN, reason=code, true_codes={code: "nothing came"}
+    )
+    return checked(observation, config.parse(table))
+
+
+def test_a_silent_printer_is_advised_by_its_line(tmp_path: Path) -> None:
+    assert "speed and parity" in str(silent(Code.NO_RESPONSE, "/dev/ttyS0", tmp_path).advice)
+    by_tcp = silent(Code.NO_RESPONSE, "tcp://10.0.0.9:9100", tmp_path)
+    assert by_tcp.advice == "check that the printer is on, its network cable, and that port has its address"
+
+
+def test_a_busy_port_is_the_agents_own_while_it_runs(tmp_path: Path) -> None:
+    assert "another program" in str(silent(Code.PORT_BUSY, "/dev/ttyS0", tmp_path).advice)
+    with (tmp_path / "outbox.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "the agent itself is running" in str(silent(Code.PORT_BUSY, "/dev/ttyS0", tmp_path).advice)
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_printer_at_what_is_no_serial_line_is_told_so(tmp_path: Path, *, is_file: bool) -> None:
+    path = tmp_path / "file" if is_file else Path("/dev/null")
+    if is_file:
+        path.touch()
+    table = {"name": "bar", "port": str(path)}
+    settings = config.parse(
+        {"terminal_id": "t", "printer": [table], "network": {"enabled": False}, "machine": {"enabled": False}}
+    )
+    (observation,) = poll_all(probes.build(settings))
+    check = checked(observation, settings)
+    assert check.found == f"absent: not_attached ({path}: it is not a serial line)"
+    assert str(check.advice).startswith("name the printer's own serial line")
+
+
+def test_a_state_directory_that_the_system_does_not_make_is_a_problem() -> None:
+    check = doctor.check_state_dir(Path("/proc/tillwatch/state"))
+    assert check.verdict is Verdict.PROBLEM
+    assert "cannot write in /proc/tillwatch/state: No such file or directory" in check.found
+
+
+def test_a_disk_that_is_not_there_is_a_problem_where_it_is_watched(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    (check,) = doctor.check_disk_path(MachineConfig(disk_path=nowhere))
+    assert (check.name, check.verdict) == ("machine.disk_path", Verdict.PROBLEM)
+    assert check.found == f"{nowhere}: No such file or directory; the disk is not measured"
+    assert doctor.check_disk_path(MachineConfig(disk_path=nowhere, enabled=False)) == ()
+    assert doctor.check_disk_path(MachineConfig(disk_path=tmp_path)) == ()
+
+
 def test_a_state_directory_is_writable_or_can_be_made_or_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     made, there, blocked = (
         doctor.check_state_dir(path) for path in (tmp_path / "a/b", tmp_path, tmp_path / "file/state")
     )
     assert (made.verdict, made.found) == (Verdict.OK, f"{tmp_path}/a/b will be made")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "it leaves nothing behind"
     assert (there.verdict, there.found) == (Verdict.OK, str(tmp_path))
     assert blocked.verdict is Verdict.PROBLEM
     assert f"sudo mkdir -p {tmp_path}/file/state" in str(blocked.advice)
@@ -155,6 +211,52 @@ def test_a_broker_without_an_address_is_a_problem(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "BROKER_TIMEOUT_S", 0.0)
     check = doctor.check_broker(BrokerConfig(host="broker.invalid"))
     assert (check.verdict, check.found) == (Verdict.PROBLEM, "no address for broker.invalid")
+
+
+def at_broker(port: int, state_dir: Path, **broker: object) -> AgentConfig:
+    return config.parse({"terminal_id": "till-1", "state_dir": str(state_dir), "broker": {"port": port, **broker}})
+
+
+@pytest.mark.parametrize(
+    ("connack", "verdict", "found"),
+    [
+        (b"\x20\x02\x00\x00", Verdict.OK, "till-1 is let in"),
+        (b"\x20\x02\x00\x04", Verdict.PROBLEM, "till-1: refused: Bad user name or password"),
+        (b"\x20\x02\x00\x05", Verdict.PROBLEM, "till-1: refused: Not authorized"),
+    ],
+)
+def test_a_login_is_tried_under_the_terminals_own_name(
+    by_hand: BrokerByHand, tmp_path: Path, connack: bytes, verdict: Verdict, found: str
+) -> None:
+    with by_hand.answering(connack):
+        check = doctor.check_login(at_broker(by_hand.port, tmp_path))
+    assert (check.name, check.verdict, check.found) == ("broker.login", verdict, found)
+    assert (check.advice is None) is (verdict is Verdict.OK)
+
+
+def test_a_running_agent_is_not_thrown_out_for_a_login(tmp_path: Path) -> None:
+    settings = at_broker(stand.closed_port(), tmp_path)
+    with (tmp_path / "outbox.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        check = doctor.check_login(settings)
+    assert (check.verdict, check.found) == (Verdict.OK, "the agent is running; login not tried")
+    assert doctor.look_beside(tmp_path) is Beside.NOBODY
+
+
+def test_a_lock_that_cannot_be_read_leaves_the_login_untried(tmp_path: Path) -> None:
+    (tmp_path / "outbox.db.lock").symlink_to("outbox.db.lock")  # a loop, which not even the superuser opens
+    assert doctor.look_beside(tmp_path) is Beside.UNTOLD
+
+
+def test_a_missing_password_is_told_once_with_where_to_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    with stand.tcp_printer() as port:
+        checks = doctor.check_ways_in(at_broker(port, tmp_path, username="till-1", password_file=str(path)))
+    assert [(check.name, check.verdict) for check in checks] == [
+        ("broker.password_file", Verdict.PROBLEM),
+        ("broker", Verdict.OK),
+    ]
+    assert checks[0].advice == f"write the password there, then: chmod 600 {path}"
 
 
 CHECKS = (

@@ -1,10 +1,13 @@
 """The command line: what it prints, and how it exits."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.agent import stand
+from tests.agent.conftest import BrokerByHand
 
 from tillwatch_agent import __main__ as command
 from tillwatch_agent import runtime
@@ -55,12 +58,14 @@ def test_probe_without_json_is_for_reading(tmp_path: Path, capsys: pytest.Captur
     assert "PROBLEM  pos_printer:bar  absent: not_attached" in capsys.readouterr().out
 
 
-def test_doctor_exits_by_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with stand.pty_printer() as printer, stand.tcp_printer() as broker:
-        assert command.main(["doctor", "--config", written(tmp_path, printer.path, broker)]) == 0
+def test_doctor_exits_by_what_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], by_hand: BrokerByHand
+) -> None:
+    with stand.pty_printer() as printer, by_hand.answering(b"\x20\x02\x00\x00"):
+        assert command.main(["doctor", "--config", written(tmp_path, printer.path, by_hand.port)]) == 0
         assert capsys.readouterr().out.endswith("all is well\n")
         printer.answers |= {b"\x10\x04\x04": b"\x72"}
-        assert command.main(["doctor", "--json", "--config", written(tmp_path, printer.path, broker)]) == 1
+        assert command.main(["doctor", "--json", "--config", written(tmp_path, printer.path, by_hand.port)]) == 1
     document = json.loads(capsys.readouterr().out)
     assert {"name": "pos_printer:bar", "verdict": "problem", "found": "fault: paper_end", "advice": "load paper"} in (
         document["checks"]
@@ -91,7 +96,7 @@ def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture
     ("arguments", "taught"),
     [
         (["--help"], "exit codes: 0 all is well"),
-        (["doctor", "--help"], "the broker, the state directory"),
+        (["doctor", "--help"], "the broker and the login there"),
         (["probe", "--help"], "needs no broker"),
         (["run", "--help"], "SIGTERM"),
     ],
@@ -125,3 +130,18 @@ def test_what_fails_beyond_the_operator_exits_1(
     monkeypatch.setattr(runtime, "run", fail)
     assert command.main(["run", "--config", written(tmp_path, "/dev/nowhere")]) == 1
     assert capsys.readouterr().err == "tillwatch-agent: the disk is gone\n"
+
+
+def test_an_interrupt_while_it_still_imports_ends_it_without_a_word() -> None:
+    interrupted = """
+import signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tillwatch_agent.commands":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from tillwatch_agent.__main__ import main
+sys.exit(main(["doctor"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

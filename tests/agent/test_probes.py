@@ -216,6 +216,27 @@ def test_a_port_that_is_free_again_is_asked_at_the_usual_pace() -> None:
     assert port.opens == 4
 
 
+class BrieflyBusyPort(FakePort):
+    """Somebody has it for the first two opens, as an agent beside us has it for one look."""
+
+    def open(self) -> None:
+        self.at_open = PortBusy("taken") if self.opens < 2 else None
+        super().open()
+
+
+def test_who_looks_once_waits_for_a_port_that_is_had_by_turns() -> None:
+    port = BrieflyBusyPort()
+    (seen,) = probes.poll_all([PrinterProbe(settings(), port)])
+    assert (seen.health, port.opens) == (Health.OK, 3)
+
+
+def test_who_looks_once_calls_a_port_busy_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "BUSY_RETRIES_MAX", 2)
+    port = FakePort(at_open=PortBusy("taken"))
+    (seen,) = probes.poll_all([PrinterProbe(settings(), port)])
+    assert (seen.reason, port.opens) == (Code.PORT_BUSY, 3)
+
+
 def test_a_line_that_another_program_has_is_busy_and_not_written_to(printer: stand.PtyPrinter) -> None:
     till = SerialPort(name="till", allowed=escpos.ALLOWED, locate=lambda: Path(printer.path))
     till.open()

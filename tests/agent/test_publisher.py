@@ -388,3 +388,12 @@ def test_a_password_is_sent_and_never_shown(
     till.wait_for(ConnectFailed)
     assert by_hand.connect.endswith(b"\x00\x06till-1\x00\x07hunter2")
     assert "hunter2" not in caplog.text + repr(broker)
+
+
+def test_signing_in_to_see_leaves_no_will_and_says_why_it_failed(by_hand: BrokerByHand, till_at: MakeTill) -> None:
+    till = till_at(by_hand.port)
+    till.publisher.sign_in()
+    with by_hand.accept(REFUSED):
+        till.wait_for(ConnectFailed)
+    assert by_hand.connect[9] == 0b10, "the flags of CONNECT (MQTT 3.1.1, 3.1.2.3): a clean session and nothing else"
+    assert till.publisher.failure == "refused: Not authorized"

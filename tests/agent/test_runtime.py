@@ -265,7 +265,8 @@ def test_without_a_disk_it_watches_with_an_outbox_in_memory(
 ) -> None:
     (tmp_path / "file").write_text("")
     running = Runtime(settings.model_copy(update={"state_dir": tmp_path / "file"}), [])
-    assert "will not survive this start" in caplog.text
+    (said,) = (record for record in caplog.records if "will not survive this start" in record.message)
+    assert (said.levelname, said.message.partition(":")[0]) == ("ERROR", "state_dir cannot be used")
     running.put(Stop())
     assert running.run() == 0
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def done(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_printer_on_a_pty_obeys_its_control_lines(tmp_path: Path) -> None:
-    path = tmp_path / "printer"
+    path = tmp_path / "made" / "printer"
     with running("printer", "--pty", str(path), "--set", "paper_end") as process:
         assert said(process) == f"ready {path}: faults: paper_end; DLE EOT 1..4: 1A 32 12 7E\n"
         assert told(process, "clear paper_end") == f"ok {path}: faults: none; DLE EOT 1..4: 12 12 12 12\n"
@@ -86,7 +87,7 @@ def test_a_printer_without_input_serves_until_it_is_ended(how: signal.Signals, t
         (("printer",), 2, "expected either --pty PATH or --tcp PORT"),
         (("printer", "--pty", "/p", "--tcp", "1"), 2, "expected either --pty PATH or --tcp PORT"),
         (("printer", "--tcp", "65536"), 2, "expected [HOST:]PORT, got '65536'"),
-        (("printer", "--pty", "/nowhere/at/all"), 1, "expected to make the link /nowhere/at/all"),
+        (("printer", "--pty", "/proc/nowhere/link"), 1, "expected to make the link /proc/nowhere/link"),
         (("printer", "--tcp", "0", "--set", "on_fire"), 1, "got 'on_fire'"),
         (("fleet",), 2, "expected either --broker HOST:PORT or"),
         (("fleet", "--broker", "nowhere"), 1, "expected a broker as HOST:PORT, got 'nowhere'"),
@@ -124,3 +125,30 @@ def test_each_command_has_a_help_that_teaches_it(words: tuple[str, ...]) -> None
     ended = done(*words, "--help")
     assert ended.returncode == 0
     assert len(ended.stdout) > 400
+
+
+def test_help_tells_examples_and_exit_codes_and_eats_no_bracket() -> None:
+    overview = done("--help").stdout
+    assert "\n    tillwatch-sim printer --tcp 9100\n" in overview
+    assert "exit codes: 0 done" in overview
+    assert "--tcp [HOST:]PORT" in done("printer", "--help").stdout
+
+
+def test_it_tells_its_version() -> None:
+    ended = done("--version")
+    assert (ended.returncode, ended.stdout) == (0, f"tillwatch-sim {metadata.version('tillwatch-simulator')}\n")
+
+
+def test_an_interrupt_while_it_still_imports_ends_it_without_a_word() -> None:
+    interrupted = """
+import signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tillwatch_simulator.commands":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from tillwatch_simulator.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

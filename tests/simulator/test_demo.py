@@ -1,5 +1,6 @@
 """The demonstration: what it tells of tickets, and a short one with all its processes."""
 
+import http.client
 import json
 import os
 import socket
@@ -8,8 +9,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import psutil
 import pytest
 
 from tillwatch_simulator.demo import Clock, Narrator
@@ -100,12 +102,23 @@ def test_the_columns_stand_under_each_other() -> None:
     assert [line.index("till-1") for line in lines] == [11, 11]
 
 
+def stores_of(page: str) -> set[str]:
+    """The names of the stores that terminals stand in, by the API with the page's token."""
+    where = urlsplit(page)
+    connection = http.client.HTTPConnection(where.netloc, timeout=10)
+    token = parse_qs(where.query)["token"][0]
+    connection.request("GET", "/api/v1/terminals", headers={"Authorization": f"Bearer {token}"})
+    terminals = json.loads(connection.getresponse().read())["items"]
+    connection.close()
+    return {terminal["store_name"] for terminal in terminals}
+
+
 def demo(*words: str) -> list[str]:
     return [str(Path(sys.executable).with_name("tillwatch-sim")), "demo", "--terminals", "10", *words]
 
 
 def test_a_short_one_loses_nothing_and_brings_no_false_ticket() -> None:
-    ended = subprocess.run(demo("--duration", "25", "--json"), capture_output=True, text=True, check=False)
+    ended = subprocess.run(demo("--duration", "40", "--json"), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     assert report["false_tickets"] == 0, ended.stderr
@@ -124,6 +137,7 @@ def test_a_request_to_terminate_ends_everything(tmp_path: Path) -> None:
         assert where.hostname
         assert where.port
         socket.create_connection((where.hostname, where.port)).close()
+        assert stores_of(page.strip()) == {"Bund 18", "Canton Road", "Orchard"}
         ours.terminate()
         rest = ours.stdout.read()
         assert ours.wait() == 0
@@ -131,3 +145,15 @@ def test_a_request_to_terminate_ends_everything(tmp_path: Path) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((where.hostname, where.port))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demonstration_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(demo(), stdout=subprocess.PIPE, text=True, env=environment) as ours:
+        assert ours.stdout
+        next(line for line in ours.stdout if line.startswith("The page: "))
+        parts = psutil.Process(ours.pid).children(recursive=True)
+        ours.kill()
+    assert len(parts) >= 4
+    _, alive = psutil.wait_procs(parts, timeout=30)
+    assert alive == []

@@ -269,12 +269,20 @@ def _said(detail: ErrorDetails) -> str:
         return f"{key}: expected a value, got none"
     if detail["type"] == "value_error":
         return f"{key or 'the file'}: {detail['msg'].removeprefix('Value error, ')}"
+    if detail["type"] == "model_type":
+        return f"{key}: expected a table {_header(detail['loc'])}, got {_shown(detail['input'])}"
     expected = _EXPECTED.get(_pattern(detail) or detail["type"], detail["msg"].removeprefix("Input should be "))
     return f"{key}: expected {expected[:1].lower()}{expected[1:]}, got {_shown(detail['input'])}"
 
 
 _EXPECTED = {
     "tuple_type": "a list of tables, each under its own name in double brackets",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "path_type": "a path as text",
+    "string_type": "text",
     r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 letters, digits, - or _ (no dot)",
     r"^[A-Za-z0-9_-]{1,48}$": "1 to 48 letters, digits, - or _",
     r"^[0-9a-f]{4}$": 'four hexadecimal digits such as "04b8"',
@@ -287,6 +295,11 @@ _EXPECTED = {
 
 def _pattern(detail: ErrorDetails) -> str:
     return str(detail.get("ctx", {}).get("pattern", ""))
+
+
+def _header(location: tuple[int | str, ...]) -> str:
+    """`[broker]`, or `[[printer]]` for one of many."""
+    return f"[[{location[0]}]]" if isinstance(location[-1], int) else f"[{location[0]}]"
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

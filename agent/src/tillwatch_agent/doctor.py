@@ -1,15 +1,21 @@
 """The doctor: everything an installer can get wrong, looked at once, each with what to do about it in plain words.
 
-It looks at each component as `run` does, and at what `run` needs: the broker, the state directory, the secrets. It
-changes nothing and talks no MQTT. A check is `ok`, a `warning` (it works; look at it), or a `problem`.
+It looks at each component as `run` does, and at what `run` needs: the broker and the login there, the state directory,
+the secrets. It leaves nothing behind, and an agent that runs on the same `state_dir` undisturbed: a broker that is told
+the same name twice would throw that agent out, so the login is then not tried. A check is `ok`, a `warning` (it works;
+look at it), or a `problem`.
 """
 
+import contextlib
+import fcntl
 import grp
 import json
 import os
 import pwd
 import socket
 import ssl
+import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -18,14 +24,18 @@ from typing import Final
 
 from tillwatch_agent import config as settings
 from tillwatch_agent import ports, resolver, runtime
-from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError
+from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError, MachineConfig
+from tillwatch_agent.core import Disconnect
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN
 from tillwatch_agent.errors import OperatorError
 from tillwatch_agent.health import Observation
 from tillwatch_agent.probes import Probe, poll_all
+from tillwatch_agent.publisher import CONNACK_TIMEOUT_S, CONNECT_TIMEOUT_S, Loop, Publisher
 from tillwatch_protocol.vocabulary import ConditionCode, Health
 
 BROKER_TIMEOUT_S = 5.0
+LOGIN_TIMEOUT_S = 2 * CONNECT_TIMEOUT_S + CONNACK_TIMEOUT_S
+"""For TCP, TLS and the broker's answer; the publisher keeps to it by itself."""
 PORTS_LISTED_MAX = 8
 """Ports named in an advice; a till with more has a list of its own."""
 
@@ -48,10 +58,16 @@ class Check:
     advice: str | None = None
 
 
+class Beside(StrEnum):
+    """Whether the agent itself runs on the same `state_dir`."""
+
+    NOBODY = "no agent runs"
+    AGENT = "the agent is running"
+    UNTOLD = "state_dir does not tell whether the agent is running"
+
+
 ADVICE: Final = {
-    ConditionCode.NO_RESPONSE: "check that it is switched on, its cable, and the line's speed and parity",
     ConditionCode.GARBLED_RESPONSE: "check baud_rate and parity, that it is an ESC/POS printer, and its emulation mode",
-    ConditionCode.PORT_BUSY: "another program has the port open; the agent waits for it, and asks when it is free",
     ConditionCode.PAPER_END: "load paper",
     ConditionCode.PAPER_NEAR_END: "have a new roll ready",
     ConditionCode.COVER_OPEN: "close the cover",
@@ -85,7 +101,7 @@ ADVICE: Final = {
 
 def examine(config: AgentConfig, probes: Iterable[Probe]) -> tuple[Check, ...]:
     """Look at everything once."""
-    own = (check_state_dir(config.state_dir), *check_secrets(config.broker), check_broker(config.broker))
+    own = (check_state_dir(config.state_dir), *check_ways_in(config), *check_disk_path(config.machine))
     return (*own, *(check_component(observation, config) for observation in poll_all(probes)))
 
 
@@ -132,18 +148,46 @@ def check_component(observation: Observation, config: AgentConfig) -> Check:
 
 
 def check_state_dir(directory: Path) -> Check:
-    """Whether the outbox can be kept: the directory is writable, or can be made."""
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        found = str(directory) if nearest == directory else f"{directory} will be made"
-        return Check(name="state_dir", verdict=Verdict.OK, found=found)
-    made = "" if nearest == directory else f"sudo mkdir -p {directory} && "
-    return Check(
-        name="state_dir",
-        verdict=Verdict.PROBLEM,
-        found=f"{nearest} is not a directory that {_user()} can write",
-        advice=f"{made}sudo chown {_user()} {directory}",
-    )
+    """Whether the outbox can be kept: make the directory and a file in it, and remove again what was not there."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        made = f"sudo mkdir -p {directory} && " if missing else ""
+        return Check(
+            name="state_dir",
+            verdict=Verdict.PROBLEM,
+            found=f"{_user()} cannot write in {directory}: {error.strerror}; events would not survive a restart",
+            advice=f"{made}sudo chown {_user()} {directory}, or name another state_dir",
+        )
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # it was not made, or somebody else uses it already
+                path.rmdir()
+    return Check(name="state_dir", verdict=Verdict.OK, found=f"{directory} will be made" if missing else str(directory))
+
+
+def check_disk_path(machine: MachineConfig) -> tuple[Check, ...]:
+    """Whether there is a disk to measure; nothing to say when there is."""
+    try:
+        if machine.enabled:
+            os.statvfs(machine.disk_path)
+    except OSError as error:
+        found = f"{machine.disk_path}: {error.strerror}; the disk is not measured"
+        advice = "name a path on the disk to watch, such as /, as disk_path of [machine]"
+        return (Check(name="machine.disk_path", verdict=Verdict.PROBLEM, found=found, advice=advice),)
+    return ()
+
+
+def check_ways_in(config: AgentConfig) -> tuple[Check, ...]:
+    """Check secrets, broker and login, each only where the one before left something to find."""
+    secrets = check_secrets(config.broker)
+    broker = check_broker(config.broker)
+    if not is_well((*secrets, broker)):
+        return (*secrets, broker)
+    return (*secrets, broker, check_login(config))
 
 
 def check_secrets(broker: BrokerConfig) -> tuple[Check, ...]:
@@ -156,7 +200,7 @@ def check_broker(broker: BrokerConfig) -> Check:
     """Whether the broker takes a connection, and proves who it is where TLS is asked for."""
     address = f"{broker.host}:{broker.port}"
     try:
-        tls = runtime.broker(broker).tls
+        tls = runtime.broker(broker.model_copy(update={"password_file": None})).tls
     except OperatorError as error:
         return _broker_problem(str(error), "check the files that [broker] names")
     found = resolver.resolve(broker.host, BROKER_TIMEOUT_S)
@@ -180,6 +224,53 @@ def check_broker(broker: BrokerConfig) -> Check:
     return Check(name="broker", verdict=Verdict.OK, found=f"{address} without TLS")
 
 
+def check_login(config: AgentConfig) -> Check:
+    """Whether the broker lets the terminal in under its own name, unless the agent is there under it."""
+    name = "broker.login"
+    beside = look_beside(config.state_dir)
+    if beside is not Beside.NOBODY:
+        return Check(name=name, verdict=Verdict.OK, found=f"{beside}; login not tried")
+    failure = _tried_login(config)
+    if failure is None:
+        return Check(name=name, verdict=Verdict.OK, found=f"{config.terminal_id} is let in")
+    return Check(
+        name=name,
+        verdict=Verdict.PROBLEM,
+        found=f"{config.terminal_id}: {failure}",
+        advice="check broker.username, the password in broker.password_file, and what the broker allows terminal_id",
+    )
+
+
+def look_beside(state_dir: Path) -> Beside:
+    """Try the outbox's lock, for a moment, without writing."""
+    try:
+        with (state_dir / f"{runtime.OUTBOX_FILE}.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Beside.AGENT
+    except (FileNotFoundError, NotADirectoryError):
+        return Beside.NOBODY
+    except OSError:
+        return Beside.UNTOLD
+    return Beside.NOBODY
+
+
+def _tried_login(config: AgentConfig) -> str | None:
+    """Connect and leave; say why it failed, if it did."""
+    answered = threading.Event()
+    loop = Loop(name="login", diallers=1)
+    loop.start()
+    try:
+        publisher = Publisher(loop, runtime.broker(config.broker), config.terminal_id, answered.set)
+        publisher.sign_in()
+        came = answered.wait(LOGIN_TIMEOUT_S)
+        failure = publisher.failure
+        publisher.carry_out(Disconnect())
+        return failure if came else "no answer"
+    finally:
+        loop.stop()
+
+
 def _broker_problem(found: str, advice: str) -> Check:
     return Check(name="broker", verdict=Verdict.PROBLEM, found=found, advice=advice)
 
@@ -189,21 +280,37 @@ def _check_secret(name: str, path: Path) -> Check:
         settings.read_secret(path) if name.endswith("password_file") else path.read_bytes()
         is_open = settings.is_open_to_others(path)
     except ConfigError as error:
-        return Check(name=name, verdict=Verdict.PROBLEM, found=str(error), advice=f"sudo chown {_user()} {path}")
+        return Check(name=name, verdict=Verdict.PROBLEM, found=str(error), advice=_secret_advice(name, path))
     except OSError as error:
         found = f"{path}: {error.strerror}"
-        return Check(name=name, verdict=Verdict.PROBLEM, found=found, advice=f"sudo chown {_user()} {path}")
+        return Check(name=name, verdict=Verdict.PROBLEM, found=found, advice=_secret_advice(name, path))
     if is_open:
         found = f"{path}: every user of this machine can read it"
         return Check(name=name, verdict=Verdict.WARNING, found=found, advice=f"chmod 600 {path}")
     return Check(name=name, verdict=Verdict.OK, found=str(path))
 
 
+def _secret_advice(name: str, path: Path) -> str:
+    try:
+        is_blank = path.stat().st_size == 0
+    except FileNotFoundError:
+        is_blank = True
+    except OSError:
+        is_blank = False
+    if is_blank:
+        return f"write the {'password' if name.endswith('password_file') else 'key'} there, then: chmod 600 {path}"
+    if os.access(path, os.R_OK):
+        return "put one line there, with the password and nothing else"
+    return f"sudo chown {_user()} {path}"
+
+
 def _advice(code: str, observation: Observation, config: AgentConfig) -> str | None:
     port = next((p.port for p in config.printer if observation.component in p.components), None)
     by_place: dict[str, Callable[[], str]] = {
         ConditionCode.PORT_REFUSED: lambda: _group_advice(Path(port or "/")),
-        ConditionCode.NOT_ATTACHED: lambda: _attach_advice(port),
+        ConditionCode.NOT_ATTACHED: lambda: _attach_advice(port, observation.true_codes.get(code)),
+        ConditionCode.NO_RESPONSE: lambda: _silence_advice(port),
+        ConditionCode.PORT_BUSY: lambda: _busy_advice(config.state_dir),
     }
     return by_place[code]() if code in by_place else ADVICE.get(code)
 
@@ -217,8 +324,22 @@ def _group_advice(path: Path) -> str:
     return f"add {_user()} to the {group} group: sudo usermod -aG {group} {_user()}, then start the agent again"
 
 
-def _attach_advice(port: str | None) -> str:
+def _busy_advice(state_dir: Path) -> str:
+    if look_beside(state_dir) is Beside.AGENT:
+        return "the agent itself is running and holds it by turns; look again, or stop the agent first"
+    return "another program has the port open; the agent waits for it, and asks when it is free"
+
+
+def _silence_advice(port: str | None) -> str:
+    if port and port.startswith("tcp://"):
+        return "check that the printer is on, its network cable, and that port has its address"
+    return "check that it is switched on, its cable, and the line's speed and parity"
+
+
+def _attach_advice(port: str | None, detail: str | None) -> str:
     advice = "plug it in, and check its power"
+    if detail and detail.endswith(ports.NOT_A_LINE):
+        advice = "name the printer's own serial line, such as /dev/ttyUSB0, as port"
     if port is None:
         return advice
     seen = ports.seen()[:PORTS_LISTED_MAX]

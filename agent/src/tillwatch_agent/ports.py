@@ -47,6 +47,9 @@ DRAINED_BYTES_MAX = 64 * 1024
 DRAIN_READS_MAX = 1024
 """As the bytes; it ends a drain of a node that is always readable and has nothing."""
 
+NOT_A_LINE: Final = "it is not a serial line"
+"""What is said of a path that opens and has no line's parameters: a file, /dev/null."""
+
 _PARITIES: Final = {
     Parity.NONE: serial.PARITY_NONE,
     Parity.EVEN: serial.PARITY_EVEN,
@@ -344,13 +347,23 @@ def seen() -> tuple[str, ...]:
 
 
 def _refusal(error: Exception, path: str) -> PortError:
-    number = error.args[0] if error.args and isinstance(error.args[0], int) else getattr(error, "errno", None)
+    number = _errno(error)
     said = f"{path}: {os.strerror(number)}" if number else f"{path}: {error}"
+    if number == errno.ENOTTY:
+        return PortAbsent(f"{path}: {NOT_A_LINE}")
     if number in {errno.EAGAIN, errno.EBUSY, errno.EWOULDBLOCK}:
         return PortBusy(said)
     if number in {errno.EACCES, errno.EPERM}:
         return PortRefused(said)
     return PortAbsent(said)
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """Find the system's number; pyserial tells some in words only, and keeps the error behind them."""
+    if error is None:
+        return None
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else getattr(error, "errno", None)
+    return number or _errno(error.__context__)
 
 
 def _open_fd(fileno: Callable[[], int] | None, name: str) -> int:

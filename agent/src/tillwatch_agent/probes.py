@@ -5,6 +5,7 @@ does: that is what its observations are for.
 """
 
 import logging
+import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -28,6 +29,10 @@ BUSY_POLLS_MAX = 12
 
 ATTEMPTS_MAX = 2
 """A port that is lost during a look is looked for once more: it may be back under another number."""
+
+BUSY_RETRIES_MAX = 50
+BUSY_RETRY_S = 0.1
+"""Who looks once tries a busy port again for some 5 s: who asks by turns, as the agent does, has it no longer."""
 
 THREADS_MAX = 8
 """Probes that look at once; more would only wait for the same machine."""
@@ -157,7 +162,23 @@ def poll_all(probes: Iterable[Probe]) -> tuple[Observation, ...]:
     """Let every probe look once, side by side, as a look at a silent device takes seconds."""
     probes = tuple(probes)
     with ThreadPoolExecutor(max_workers=min(len(probes), THREADS_MAX) or 1, thread_name_prefix="probe") as pool:
-        return tuple(observation for seen in pool.map(lambda probe: probe.poll(), probes) for observation in seen)
+        return tuple(observation for seen in pool.map(_poll_patiently, probes) for observation in seen)
+
+
+def _poll_patiently(probe: Probe) -> tuple[Observation, ...]:
+    """Look; while the port is busy, look again for a while."""
+    seen = probe.poll()
+    for _ in range(BUSY_RETRIES_MAX):
+        if not _is_busy(seen):
+            break
+        threading.Event().wait(BUSY_RETRY_S)
+        probe.forget()
+        seen = probe.poll()
+    return seen
+
+
+def _is_busy(seen: tuple[Observation, ...]) -> bool:
+    return any(ConditionCode.PORT_BUSY in observation.true_codes for observation in seen)
 
 
 def without_port(component: str, error: PortError, attachment: Attachment) -> Observation:

@@ -217,7 +217,8 @@ class Publisher:
         self._line: _Line | None = None
         self._inputs: deque[Input] = deque()
         self._address = broker.host, broker.port
-        self._fails = False
+        self.failure: str | None = None
+        """Why no connection comes about, since one did."""
 
     @property
     def quiet_s(self) -> float:
@@ -238,6 +239,10 @@ class Publisher:
                 self._renounce(lambda line: line.hang_up())
             case Forget():
                 pass
+
+    def sign_in(self) -> None:
+        """Connect only to see whether the broker lets us in: without a will, so that nobody hears of it."""
+        self._connect(None)
 
     def take(self) -> Iterator[Input]:
         """Take what happened, one by one: an effect carried out in between may end what is still to come."""
@@ -268,19 +273,19 @@ class Publisher:
 
     def failed(self, why: str) -> None:
         """Log that no connection came about, once until one does."""
-        if not self._fails:
+        if self.failure is None:
             _logger.warning("%s: no connection to %s:%d: %s", self._terminal_id, *self._address, why)
-        self._fails = True
+        self.failure = why
 
     def succeeded(self) -> None:
         """Log that one did."""
         _logger.info("%s: connected to %s:%d", self._terminal_id, *self._address)
-        self._fails = False
+        self.failure = None
 
     def _ready_failed(self, error: Exception) -> None:
         _logger.error("%s: its owner could not be told that something happened", self._terminal_id, exc_info=error)
 
-    def _connect(self, will: Outgoing) -> None:
+    def _connect(self, will: Outgoing | None) -> None:
         self.abandon()
         line = _Line(self, self._broker, self._terminal_id, will)
         with self._lock:
@@ -312,7 +317,7 @@ class _State(StrEnum):
 class _Line:
     """One connection, from dialling to its end. After `dial`, for the loop's thread only."""
 
-    def __init__(self, publisher: Publisher, broker: Broker, terminal_id: str, will: Outgoing) -> None:
+    def __init__(self, publisher: Publisher, broker: Broker, terminal_id: str, will: Outgoing | None) -> None:
         self.publisher = publisher
         self.state = _State.DIALLING
         self.heard_at_s = time.monotonic()
@@ -465,7 +470,7 @@ class _Line:
 class _Client(paho.Client):
     """paho's client over sockets of our making: its own stays open when a TLS handshake fails."""
 
-    def __init__(self, broker: Broker, terminal_id: str, will: Outgoing) -> None:
+    def __init__(self, broker: Broker, terminal_id: str, will: Outgoing | None) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=terminal_id,
@@ -476,7 +481,8 @@ class _Client(paho.Client):
         self._broker = broker
         self.max_queued_messages_set(QUEUED_MAX)
         self.max_inflight_messages_set(QUEUED_MAX)
-        self.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
+        if will:
+            self.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
         if broker.username is not None:
             self.username_pw_set(broker.username, broker.password)
 

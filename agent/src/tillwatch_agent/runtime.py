@@ -112,9 +112,9 @@ def _tls(config: "BrokerConfig") -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=config.ca_file)
         if config.cert_file:
             context.load_cert_chain(config.cert_file, config.key_file)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # an SSLError is one
         raise OperatorError(
-            f"[broker]: expected readable PEM files in ca_file, cert_file and key_file, got: {error}"
+            f"[broker]: expected readable PEM files in ca_file, cert_file and key_file, got: {error.strerror or error}"
         ) from None
     return context
 
@@ -312,5 +312,7 @@ def _outbox(path: Path) -> Outbox:
     try:
         return Outbox.open(path)
     except OutboxFailed as failure:
-        _logger.warning("events will not survive this start: %s", failure)
+        _logger.error(  # noqa: TRY400 - the disk's word is enough, where it came from is known
+            "state_dir cannot be used: events are held in memory and will not survive this start: %s", failure
+        )
         return Outbox.open(MEMORY)

@@ -20,6 +20,7 @@ from tillwatch_agent.errors import MachineError
 from tillwatch_simulator import scenario
 from tillwatch_simulator.faults import TicketIdentity, What
 from tillwatch_simulator.fleet import Fleet, embedded
+from tillwatch_simulator.inventory import Inventory
 from tillwatch_simulator.processes import Agent, Collector
 from tillwatch_simulator.scenario import Injection, Scenario, Step
 
@@ -214,7 +215,8 @@ def _set_up(stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: T
     tell("Starting a collector with its embedded broker ...")
     collector = stack.enter_context(Collector(folder / "collector", hold_scale=HOLD_SCALE))
     tell(f"Starting {played.agents} real agents beside simulated printers, and a fleet of {played.terminals} ...")
-    names = map(scenario.agent_id, range(1, played.agents + 1))
+    names = [scenario.agent_id(number) for number in range(1, played.agents + 1)]
+    simulated = [scenario.terminal_id(number) for number in range(1, played.terminals + 1)]
     agents = {
         name: Agent(folder / name, terminal_id=name, interval_s=played.interval_s, broker_file=collector.broker_file)
         for name in names
@@ -222,12 +224,13 @@ def _set_up(stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: T
     for agent in agents.values():
         stack.enter_context(agent)
     fleet = Fleet(
-        terminal_ids=map(scenario.terminal_id, range(1, played.terminals + 1)),
+        terminal_ids=simulated,
         interval_s=played.interval_s,
         seed=seed,
         broker=embedded(collector.broker_file),
     )
     stage = Stage(collector, agents, stack.enter_context(fleet))
+    collector.describe(Inventory((*names, *simulated)))
     for agent in agents.values():
         agent.ready()
     if not _wait(stage.all_online, ONLINE_TIMEOUT_S):

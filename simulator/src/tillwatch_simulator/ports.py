@@ -199,6 +199,7 @@ class PtyPort(Port):
         """Point the name to the pty in one step, so that it never names nothing; what is no link is not replaced."""
         if self._path.exists() and not self._path.is_symlink():
             raise FileExistsError(errno.EEXIST, "it exists and is not a link", str(self._path))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(self._slave_name)

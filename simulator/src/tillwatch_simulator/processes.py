@@ -1,12 +1,15 @@
 """The processes of the demonstration: a collector with its embedded broker, and real agents beside simulated printers.
 
 Each runs the installed command, keeps its files in a folder given to it, and writes what it says into `log` there. They
-live in sessions of their own, so that Ctrl-C reaches the demonstration alone, which ends them in their order.
+live in sessions of their own, so that Ctrl-C reaches the demonstration alone, which ends them in their order. When
+it is killed itself, the kernel asks them to end.
 """
 
+import ctypes
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +25,7 @@ from tillwatch_agent.errors import MachineError
 from tillwatch_agent.outbox import Summary
 from tillwatch_simulator.devices.escpos import Printer
 from tillwatch_simulator.errors import PartFailed
+from tillwatch_simulator.inventory import Inventory
 from tillwatch_simulator.ports import PtyPort
 
 START_TIMEOUT_S = 60.0
@@ -32,6 +36,10 @@ HTTP_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.1
 _LOG_CHARS_MAX = 2_000
 """Of a log, in an error message: its last lines."""
+
+_PR_SET_PDEATHSIG = 1
+"""Linux, linux/prctl.h."""
+_libc = ctypes.CDLL(None)
 
 _T = TypeVar("_T")
 
@@ -59,6 +67,7 @@ class Child:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command
                     self._command,
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -133,7 +142,7 @@ class Collector:
             undo.callback(self._child.stop)
             self._child.start()
             self._web_url = self._child.until(self._served_at, "it to serve")
-            self._token = self._made_token()
+            self._token = self._made_token("demo", "read")
             undo.pop_all()
         return self
 
@@ -153,36 +162,44 @@ class Collector:
 
     def get(self, path: str, **query: object) -> Any:
         """Ask the API; raises `PartFailed`."""
-        return json.loads(self._answer(f"{path}?{urlencode(query)}"))
+        return json.loads(self._answer("GET", f"{path}?{urlencode(query)}", self._token))
 
-    def _answer(self, target: str) -> bytes:
+    def describe(self, inventory: Inventory) -> None:
+        """Tell it who stands where, with a token that may write and is known to nobody else; raises `PartFailed`."""
+        token = self._made_token("inventory", "write")
+        for path, kind, body in inventory.posts():
+            self._answer("POST", path, token, kind=kind, body=body.encode())
+
+    def _answer(self, method: str, target: str, token: str, *, kind: str | None = None, body: bytes = b"") -> bytes:
         where = urlsplit(self._web_url)
+        headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": kind} if kind else {})
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=HTTP_TIMEOUT_S)
         try:
-            connection.request("GET", target, headers={"Authorization": f"Bearer {self._token}"})
+            connection.request(method, target, body or None, headers)
             answer = connection.getresponse()
-            body = answer.read()
+            said = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise self._child.failed(f"an answer to GET {target}, got {error!r}") from error
+            raise self._child.failed(f"an answer to {method} {target}, got {error!r}") from error
         finally:
             connection.close()
-        if answer.status != http.HTTPStatus.OK:
-            raise PartFailed(f"GET {target}: expected 200, got {answer.status}: {body[:500].decode(errors='replace')}")
-        return body
+        if answer.status not in {http.HTTPStatus.OK, http.HTTPStatus.CREATED}:
+            text = said[:500].decode(errors="replace")
+            raise PartFailed(f"{method} {target}: expected 200 or 201, got {answer.status}: {text}")
+        return said
 
     def _served_at(self) -> str | None:
         """Where it serves, once it answers there."""
         try:
             said = json.loads((self._data / "serve.json").read_text(encoding="utf-8"))
             self._web_url = str(said["web_url"]).rstrip("/")
-            self._answer("/healthz")
+            self._answer("GET", "/healthz", self._token)
         except (OSError, ValueError, PartFailed):
             return None
         return self._web_url if self.broker_file.exists() else None
 
-    def _made_token(self) -> str:
+    def _made_token(self, name: str, scope: str) -> str:
         program = Path(sys.executable).with_name("tillwatch-collector")
-        words = ["token", "create", "--name", "demo", "--scope", "read", "--json", "--config", str(self._config)]
+        words = ["token", "create", "--name", name, "--scope", scope, "--json", "--config", str(self._config)]
         done = subprocess.run(  # noqa: S603 - our own command
             [program, *words], env=_environment(), capture_output=True, text=True, check=False
         )
@@ -255,6 +272,11 @@ class Agent:
             return self.summary()
         except MachineError:
             return None
+
+
+def _end_with_parent() -> None:
+    """Have the kernel ask this process to end when the demonstration's main thread, which starts it, is gone."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _environment() -> dict[str, str]:
