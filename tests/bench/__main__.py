@@ -4,6 +4,7 @@ Exit 0 when every figure meets its aim, 1 when one does not, 2 when a part that 
 """
 
 import argparse
+import logging
 import sys
 import time
 from typing import Any
@@ -16,6 +17,7 @@ WHAT_CHARS_MAX = 48
 
 def main() -> int:
     options = _options()
+    logging.disable(logging.ERROR)  # what is provoked on purpose would drown the progress
     door: Door = options.door
     chosen = [
         experiment

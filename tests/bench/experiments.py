@@ -33,7 +33,7 @@ def world(progress: Progress) -> dict[str, float]:
 
 
 def world_planted(progress: Progress) -> dict[str, float]:
-    caught, seeds_to_catch = worlds.planted_caught(_counted(progress, PLANTED_AIM))
+    caught, seeds_to_catch = worlds.planted_caught(_counted(progress, PLANTED_AIM), terminals=10, hours=3.0)
     return {"world_planted_caught": caught, "world_planted_seeds_max": max(seeds_to_catch.values(), default=0)}
 
 

@@ -144,9 +144,9 @@ def test_who_comes_back_is_seen_at_the_next_tick(shop: Shop) -> None:
 
 
 def test_a_will_of_the_current_connection_shortens_the_wait(shop: Shop) -> None:
-    shop.beat(beats(1, 1), every_s=5)
+    shop.beat(beats(1, 2))
     shop.take(offline())
-    shop.until(30)
+    shop.until(shop.now_s + 20)
     assert shop.states[-1] == ("till-1", "silent", "connection_lost")
     assert shop.moves == [("opened", SILENT)]
 

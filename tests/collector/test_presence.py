@@ -71,6 +71,9 @@ GAP = replace(LOST, unbroken_s=1008)
         (GAP, 1016, State.ONLINE, Reason.HEARD, 1063),
         (replace(GAP, heard_s=1004), 1068, State.LATE, Reason.MISSED_ONE, 1071),
         (replace(GAP, heard_s=1004), 1071, State.SILENT, Reason.CONNECTION_LOST, 1131),
+        # a will that comes late, after a gap in which its terminal may have come back
+        (replace(LOST, unbroken_s=1003), 1016, State.ONLINE, Reason.HEARD, 1063),
+        (replace(LOST, unbroken_s=1003, heard_s=1010), 1066, State.SILENT, Reason.CONNECTION_LOST, 1126),
         # a gap after the hold changes nothing any more
         (replace(LOST, unbroken_s=1015), 1016, State.SILENT, Reason.CONNECTION_LOST, 1076),
         # a will of the current connection, and a heartbeat of it after: it lives

@@ -131,10 +131,14 @@ def _by_will(sight: Sight, will: Said, now_s: float, lost_hold_s: float) -> Verd
 
 
 def _lost_s(sight: Sight, will: Said, lost_hold_s: float) -> float:
-    """Return where the hold ends: who came back in a gap of it was not heard, and has its next heartbeat to say so."""
+    """Return where the hold ends.
+
+    Who came back while we did not listen was not heard, so that a will, even one that comes late, may speak of a
+    connection before the current one: after a gap everyone has a heartbeat's time to say so.
+    """
     held_s = will.at_s + lost_hold_s
-    if will.at_s <= sight.unbroken_s < held_s:
-        return sight.unbroken_s + sight.interval_s + grace_s(sight.interval_s)
+    if sight.unbroken_s < held_s:
+        return max(held_s, sight.unbroken_s + sight.interval_s + grace_s(sight.interval_s))
     return held_s
 
 
