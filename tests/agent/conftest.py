@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.agent.cores import connected, core_on
 
+from tillwatch_agent.core import Core
 from tillwatch_agent.outbox import MEMORY, Outbox
 
 InMemory = Callable[..., Outbox]
@@ -50,6 +52,16 @@ def in_memory() -> Iterator[InMemory]:
             return opened.enter_context(closing(Outbox.open(MEMORY, **options)))
 
         yield opening
+
+
+@pytest.fixture
+def core(in_memory: InMemory) -> Core:
+    return core_on(in_memory())
+
+
+@pytest.fixture
+def online(core: Core) -> Core:
+    return connected(core)
 
 
 def until(look: Callable[[], bool], what: str) -> None:

@@ -2,20 +2,28 @@
 
 import fcntl
 import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.agent import stand
 from tests.agent.conftest import BrokerByHand
+from tests.agent.moments import MORNING
 
 from tillwatch_agent import config, doctor, probes
+from tillwatch_agent.clock import BY_NOBODY
 from tillwatch_agent.config import AgentConfig, BrokerConfig, MachineConfig
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN, Domain
 from tillwatch_agent.doctor import ADVICE, Beside, Check, Verdict
 from tillwatch_agent.drivers import escpos
+from tillwatch_agent.floor import BUILT_AT
 from tillwatch_agent.health import Observation
 from tillwatch_agent.machine import THRESHOLDS
+from tillwatch_agent.moment import Moment
+from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.probes import poll_all
+from tillwatch_agent.runtime import OUTBOX_FILE
 from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, Health
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 
@@ -128,6 +136,38 @@ def test_a_printer_at_what_is_no_serial_line_is_told_so(tmp_path: Path, *, is_fi
     check = checked(observation, settings)
     assert check.found == f"absent: not_attached ({path}: it is not a serial line)"
     assert str(check.advice).startswith("name the printer's own serial line")
+
+
+@pytest.mark.parametrize(
+    ("at", "verdict", "found"),
+    [
+        (MORNING, Verdict.OK, "2026-11-21 08:00 UTC"),
+        (
+            datetime(1970, 1, 1, tzinfo=UTC),
+            Verdict.PROBLEM,
+            "1970-01-01 00:00 UTC, but it is 2026-11-20 08:00 at least",
+        ),
+    ],
+)
+def test_a_clock_that_cannot_be_right_is_a_problem(tmp_path: Path, at: datetime, verdict: Verdict, found: str) -> None:
+    with closing(Outbox.open(tmp_path / OUTBOX_FILE)) as outbox:
+        outbox.store_time(MORNING - timedelta(days=1))
+    check = doctor.check_clock(doctor.known_clock(tmp_path), Moment(monotonic_s=0, at=at))
+    assert (check.name, check.verdict, check.found) == ("clock", verdict, found)
+    assert bool(check.advice) is (verdict is Verdict.PROBLEM)
+
+
+def test_without_an_outbox_the_agents_own_floor_is_known(tmp_path: Path) -> None:
+    assert doctor.known_clock(tmp_path).floor == BUILT_AT
+
+
+def test_with_a_wrong_clock_a_broker_proves_itself_by_chain_and_name() -> None:
+    ca_file = stand.DATA / "ca.pem"
+    with stand.tls_server("expired.pem") as port:
+        check = doctor.check_broker(BrokerConfig(host="localhost", port=port, ca_file=ca_file), BY_NOBODY)
+        by_wall = doctor.check_broker(BrokerConfig(host="localhost", port=port, ca_file=ca_file))
+    assert (check.verdict, by_wall.verdict) == (Verdict.OK, Verdict.PROBLEM)
+    assert check.found.endswith("; its certificate's times are not judged")
 
 
 def test_a_state_directory_that_the_system_does_not_make_is_a_problem() -> None:

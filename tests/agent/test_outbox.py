@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,16 @@ from tests.agent.moments import MORNING
 from tillwatch_agent import outbox as outboxes
 from tillwatch_agent.backlog import Happening, Verdict
 from tillwatch_agent.errors import OutboxBusy, OutboxCorrupt, OutboxFailed
-from tillwatch_agent.outbox import COMMANDS_KEPT_MAX, CORRUPT_KEPT_MAX, MEMORY, Outbox, Summary, new_stream_id, summary
+from tillwatch_agent.outbox import (
+    COMMANDS_KEPT_MAX,
+    CORRUPT_KEPT_MAX,
+    MEMORY,
+    Outbox,
+    Summary,
+    new_stream_id,
+    stored_time,
+    summary,
+)
 from tillwatch_protocol.event import EventKind, SeqRange
 
 EDGE = Happening(kind=EventKind.CONDITION_RAISED, happened_at=MORNING, component="scanner:1", code="offline")
@@ -96,6 +106,13 @@ def test_an_acknowledgement_for_another_stream_lets_nothing_go(in_memory: InMemo
     assert numbers(outbox) == [1]
 
 
+def test_the_time_a_collector_told_survives_to_the_second(opened: Callable[[], Outbox], path: Path) -> None:
+    first = opened()
+    assert first.told_at is None
+    first.store_time(MORNING + timedelta(seconds=5.7))
+    assert opened().told_at == stored_time(path) == MORNING + timedelta(seconds=5)
+
+
 def test_an_older_epoch_is_not_remembered(in_memory: InMemory) -> None:
     outbox = in_memory()
     outbox.see_epoch(7)
@@ -110,6 +127,46 @@ def test_a_command_is_new_once_and_old_ones_are_forgotten(in_memory: InMemory) -
     for number in range(COMMANDS_KEPT_MAX):
         assert outbox.mark_done(f"command-{number}")
     assert outbox.mark_done("first")
+
+
+# --- files of earlier versions
+
+
+VERSION_1 = """
+CREATE TABLE stream (
+    only INTEGER PRIMARY KEY CHECK (only = 1), stream_id TEXT NOT NULL, boot_epoch INTEGER NOT NULL,
+    event_seq_last INTEGER NOT NULL, acknowledged_seq INTEGER NOT NULL, collector_epoch_seen INTEGER NOT NULL);
+CREATE TABLE event (event_seq INTEGER PRIMARY KEY, payload TEXT NOT NULL);
+CREATE TABLE command (position INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE);
+PRAGMA user_version = 1;
+INSERT INTO stream VALUES (1, 'cafe0000cafe0000cafe0000cafe0000', 3, 2, 1, 7);
+INSERT INTO event VALUES (
+    2, '{"event_seq":2,"boot_epoch":3,"kind":"started","happened_at":"2026-11-21T08:00:00Z","dropped":[]}');
+INSERT INTO command VALUES (1, 'command-1');
+"""
+
+
+def test_a_file_of_version_1_goes_on_where_it_stands(opened: Callable[[], Outbox], path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+    outbox = opened()
+    assert (outbox.stream_id[:4], outbox.boot_epoch, outbox.collector_epoch_seen) == ("cafe", 4, 7)
+    assert (numbers(outbox), outbox.told_at, outbox.mark_done("command-1")) == ([2], None, False)
+    outbox.store_time(MORNING)
+    again = opened()
+    assert (again.boot_epoch, numbers(again), again.told_at) == (5, [2], MORNING)
+
+
+def test_an_upgraded_file_is_as_a_new_one(in_memory: InMemory, opened: Callable[[], Outbox], path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+    columns = [
+        outbox._connection.execute("SELECT name, type, [notnull] FROM pragma_table_info('stream')").fetchall()
+        for outbox in (opened(), in_memory())
+    ]
+    assert columns[0] == columns[1]
 
 
 # --- twins: cloned and restored files

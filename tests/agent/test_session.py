@@ -123,6 +123,19 @@ def test_back_off_is_spread_over_its_whole_width() -> None:
 
 
 @pytest.mark.parametrize(
+    ("interval_s", "longest_s"),
+    [
+        (60, BACK_OFF_MAX_S),  # the default: two minutes either way
+        (5, 10),  # who is missed after three intervals does not sleep for a minute
+        (3600, BACK_OFF_MAX_S),  # who speaks seldom is still found again soon
+    ],
+)
+def test_nobody_sleeps_longer_than_two_of_its_own_intervals(interval_s: float, longest_s: float) -> None:
+    connecting = replace(begun(), phase=Phase.CONNECTING, failures=20, interval_s=interval_s)
+    assert stepped(connecting, Turn.FAILED, 0)[0].due_s() == longest_s
+
+
+@pytest.mark.parametrize(
     ("lasted_s", "wait_s"),
     [
         (STABLE_AFTER_S - 0.1, 8),  # a broker that accepts and drops is not stable

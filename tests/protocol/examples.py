@@ -75,7 +75,7 @@ EXAMPLES: dict[str, Message] = {
         event(9, kind="something_new"),
         oldest_seq=5,
     ),
-    topics.ACK.of("till-7"): Ack(terminal_id="till-7", stream_id=STREAM, event_seq=7),
+    topics.ACK.of("till-7"): Ack(terminal_id="till-7", stream_id=STREAM, event_seq=7, sent_at=AT),
     topics.JOBS.of("till-7"): JobMessage(
         terminal_id="till-7", kind=JobMessageKind.GO, job_id="job-1", nonce="n1", valid_for_s=30.0
     ),

@@ -196,7 +196,7 @@ class AgentConfig(_Table):
     machine: MachineConfig = MachineConfig()
 
     OWN_COMPONENTS: ClassVar[int] = 3
-    """machine:self, network:uplink, agent:self."""
+    """machine:self, machine:clock, network:uplink."""
 
     @model_validator(mode="after")
     def _components_differ(self) -> Self:

@@ -1,7 +1,8 @@
 """The agent's core: observations and messages in, effects out. Single-threaded, without a clock of its own.
 
-It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak) and the wire (how it is said). The
-runtime beside a till, the simulator's fleet and the world in virtual time drive this same class:
+It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak), `clock` (what time it may be) and
+the wire (how it is said). The runtime beside a till, the simulator's fleet and the world in virtual time drive this
+same class:
 
     core = Core(settings, Outbox.open(path), Random(), now)
     for effect in core.handle(Connected(), now): ...
@@ -19,8 +20,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tillwatch_agent import health, heartbeat, session
+from tillwatch_agent import clock, health, heartbeat, session
 from tillwatch_agent.backlog import Happening, Verdict
+from tillwatch_agent.clock import BY_WALL, JudgedBy, Judging
 from tillwatch_agent.errors import ObservationInvalid, OutboxFailed
 from tillwatch_agent.health import Edge, Level, Observation
 from tillwatch_agent.moment import Moment
@@ -34,6 +36,7 @@ from tillwatch_protocol.heartbeat import Connection, Heartbeat, Presence, Presen
 from tillwatch_protocol.job import JobMessage
 from tillwatch_protocol.process import ProcessState
 from tillwatch_protocol.topics import Message, Topic
+from tillwatch_protocol.vocabulary import MACHINE_CLOCK, ConditionCode
 
 STALE_AFTER_INTERVALS = 3
 """A component not looked at for three heartbeats is stale, unless the settings know its probe to be slower."""
@@ -71,6 +74,9 @@ class Connected:
 @dataclass(frozen=True, slots=True)
 class ConnectFailed:
     """It did not, or was not there."""
+
+    not_begun: bool = False
+    """Its certificate has not begun, by this machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ class Connect:
     """Open a connection with this last will; answer with `Connected` or `ConnectFailed`."""
 
     will: Outgoing
+    judging: Judging = BY_WALL
+    """By whose time the broker's certificate is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,9 @@ class Core:
         self._beat_no = 0
         self._unwritten: tuple[Happening, ...] = ()
         self._outbox_fails = False
+        self._clock = clock.begin(outbox.told_at)
+        self._judging = BY_WALL
+        """By whose time the newest connection was judged."""
         self._stale_after_s = settings.stale_after_s or STALE_AFTER_INTERVALS * settings.interval_s
         phase_s = heartbeat.phase_s(settings.terminal_id, settings.interval_s)
         self._session = session.begin(interval_s=settings.interval_s, phase_s=phase_s, moment=moment, rng=rng)
@@ -185,7 +196,7 @@ class Core:
 
     def handle(self, said: Input, moment: Moment) -> list[Effect]:
         """Take one input; returns what to do, in order."""
-        effects = self._react(said, moment)
+        effects = self._look_at_clock(moment) + self._react(said, moment)
         if self.phase is Phase.STOPPED:
             return effects
         return effects + self._settle(moment)
@@ -224,6 +235,8 @@ class Core:
             case Stop():
                 return self._stop(moment)
             case Connected() | ConnectFailed() | ConnectionLost():
+                if isinstance(said, ConnectFailed) and said.not_begun:
+                    self._clock = clock.came_too_early(self._clock, moment)
                 return self._step(_TURNS[type(said)], moment)
             case Tick():
                 return []
@@ -253,6 +266,17 @@ class Core:
         self._record(map(_happening, edges))
         return self._step(Nudge.CHANGED, moment) if health.differs(before, self._level) else []
 
+    def _look_at_clock(self, moment: Moment) -> list[Effect]:
+        """Say when the wall clock turns wrong or right, and often enough that what is said is not stale."""
+        standing = self._level.standings.get(MACHINE_CLOCK)
+        was_wrong = standing is not None and ConditionCode.CLOCK_WRONG in standing.held
+        seen = clock.look(self._clock, moment, was_wrong=was_wrong)
+        if seen is None or self.phase is Phase.STOPPED:
+            return []
+        fresh_s = self._stale_after_s / STALE_AFTER_INTERVALS
+        is_fresh = standing is not None and moment.monotonic_s - standing.looked_at_s < fresh_s
+        return [] if is_fresh and bool(seen.true_codes) == was_wrong else self._observe([seen], moment)
+
     def _stop(self, moment: Moment) -> list[Effect]:
         if self.phase is not Phase.STOPPED:
             self._record([Happening(kind=EventKind.STOPPING, happened_at=moment.at)])
@@ -271,7 +295,7 @@ class Core:
             self.ignored += 1
             return []
         if isinstance(message, Ack):
-            return self._acknowledged(message, moment)
+            return self._acknowledged(message, moment) + self._told(message, moment)
         if isinstance(message, Command):
             return self._obey(message, moment)
         _logger.debug("%s ignored: this agent takes no jobs", message)
@@ -302,6 +326,22 @@ class Core:
         self._record([self._started(moment)])
         return self._step(session.Turn.RENEW, moment)
 
+    def _told(self, ack: Ack, moment: Moment) -> list[Effect]:
+        """Learn the time; a connection that was judged by nobody's is then made anew."""
+        self._clock = clock.tell(self._clock, ack.sent_at, moment)
+        told = self._clock.told
+        try:
+            if told and clock.is_worth_storing(self.outbox.told_at, told.sent_at):
+                self.outbox.store_time(told.sent_at)
+        except OutboxFailed as failure:
+            self._failed(failure)
+        effects = self._look_at_clock(moment)
+        can_judge = clock.judging(self._clock, moment).by is not JudgedBy.NOBODY
+        if self.phase is not Phase.ONLINE or self._judging.by is not JudgedBy.NOBODY or not can_judge:
+            return effects
+        _logger.info("told the time; the connection is made anew, to judge the broker's certificate by it")
+        return effects + self._step(session.Turn.RENEW, moment)
+
     def _obey(self, command: Command, moment: Moment) -> list[Effect]:
         """Do a command at most once: it is remembered before it is done."""
         try:
@@ -323,7 +363,7 @@ class Core:
     def _carried_out(self, output: Output, moment: Moment) -> list[Effect]:
         match output:
             case Output.DIAL:
-                return [Connect(self._presence(PresenceReason.CONNECTION_LOST))]
+                return [self._dial(moment)]
             case Output.SUBSCRIBE:
                 filters = (f.format(terminal_id=self.settings.terminal_id) for f in topics.AGENT_SUBSCRIPTIONS)
                 return [Subscribe(tuple(filters))]
@@ -338,6 +378,13 @@ class Core:
                 return [Publish(self._presence(PresenceReason.STOPPING))]
             case Output.HANG_UP:
                 return [Disconnect()]
+
+    def _dial(self, moment: Moment) -> Connect:
+        before, self._judging = self._judging, clock.judging(self._clock, moment)
+        if self._judging.by is JudgedBy.NOBODY is not before.by:
+            said = f"{moment.at:%Y-%m-%d %H:%M}"
+            _logger.warning("the clock is behind at %s: until the time is told only chain and name are judged", said)
+        return Connect(self._presence(PresenceReason.CONNECTION_LOST), self._judging)
 
     def _events_due(self, moment: Moment) -> list[Effect]:
         if not self._session.sends:

@@ -1,9 +1,9 @@
 """The doctor: everything an installer can get wrong, looked at once, each with what to do about it in plain words.
 
 It looks at each component as `run` does, and at what `run` needs: the broker and the login there, the state directory,
-the secrets. It leaves nothing behind, and an agent that runs on the same `state_dir` undisturbed: a broker that is told
-the same name twice would throw that agent out, so the login is then not tried. A check is `ok`, a `warning` (it works;
-look at it), or a `problem`.
+the secrets, the clock. It leaves nothing behind, and an agent that runs on the same `state_dir` undisturbed: a broker
+that is told the same name twice would throw that agent out, so the login is then not tried. A check is `ok`, a
+`warning` (it works; look at it), or a `problem`.
 """
 
 import contextlib
@@ -22,13 +22,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from tillwatch_agent import clock, outbox, ports, resolver, runtime
 from tillwatch_agent import config as settings
-from tillwatch_agent import ports, resolver, runtime
+from tillwatch_agent.clock import BY_WALL, Clock, JudgedBy, Judging
 from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError, MachineConfig
 from tillwatch_agent.core import Disconnect
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN
-from tillwatch_agent.errors import OperatorError
+from tillwatch_agent.errors import MachineError, OperatorError
 from tillwatch_agent.health import Observation
+from tillwatch_agent.moment import Moment
 from tillwatch_agent.probes import Probe, poll_all
 from tillwatch_agent.publisher import CONNACK_TIMEOUT_S, CONNECT_TIMEOUT_S, Loop, Publisher
 from tillwatch_protocol.vocabulary import ConditionCode, Health
@@ -101,7 +103,13 @@ ADVICE: Final = {
 
 def examine(config: AgentConfig, probes: Iterable[Probe]) -> tuple[Check, ...]:
     """Look at everything once."""
-    own = (check_state_dir(config.state_dir), *check_ways_in(config), *check_disk_path(config.machine))
+    known, moment = known_clock(config.state_dir), runtime.now()
+    own = (
+        check_state_dir(config.state_dir),
+        check_clock(known, moment),
+        *check_ways_in(config, clock.judging(known, moment)),
+        *check_disk_path(config.machine),
+    )
     return (*own, *(check_component(observation, config) for observation in poll_all(probes)))
 
 
@@ -169,6 +177,27 @@ def check_state_dir(directory: Path) -> Check:
     return Check(name="state_dir", verdict=Verdict.OK, found=f"{directory} will be made" if missing else str(directory))
 
 
+def known_clock(state_dir: Path) -> Clock:
+    """Read what an agent has learned of the time; without an outbox the agent's own floor is known."""
+    try:
+        return clock.begin(outbox.stored_time(state_dir / runtime.OUTBOX_FILE))
+    except MachineError:
+        return clock.begin(None)
+
+
+def check_clock(known: Clock, moment: Moment) -> Check:
+    """Whether the clock can be right; that it is nobody here can tell."""
+    said = f"{moment.at:%Y-%m-%d %H:%M} UTC"
+    if moment.at >= known.floor:
+        return Check(name="clock", verdict=Verdict.OK, found=said)
+    return Check(
+        name="clock",
+        verdict=Verdict.PROBLEM,
+        found=f"{said}, but it is {known.floor:%Y-%m-%d %H:%M} at least",
+        advice="set the clock, or let NTP do it; if it falls back at each start, change the machine's battery",
+    )
+
+
 def check_disk_path(machine: MachineConfig) -> tuple[Check, ...]:
     """Whether there is a disk to measure; nothing to say when there is."""
     try:
@@ -181,13 +210,13 @@ def check_disk_path(machine: MachineConfig) -> tuple[Check, ...]:
     return ()
 
 
-def check_ways_in(config: AgentConfig) -> tuple[Check, ...]:
+def check_ways_in(config: AgentConfig, judging: Judging = BY_WALL) -> tuple[Check, ...]:
     """Check secrets, broker and login, each only where the one before left something to find."""
     secrets = check_secrets(config.broker)
-    broker = check_broker(config.broker)
+    broker = check_broker(config.broker, judging)
     if not is_well((*secrets, broker)):
         return (*secrets, broker)
-    return (*secrets, broker, check_login(config))
+    return (*secrets, broker, check_login(config, judging))
 
 
 def check_secrets(broker: BrokerConfig) -> tuple[Check, ...]:
@@ -196,11 +225,11 @@ def check_secrets(broker: BrokerConfig) -> tuple[Check, ...]:
     return tuple(_check_secret(name, path) for name, path in files.items() if path)
 
 
-def check_broker(broker: BrokerConfig) -> Check:
+def check_broker(broker: BrokerConfig, judging: Judging = BY_WALL) -> Check:
     """Whether the broker takes a connection, and proves who it is where TLS is asked for."""
     address = f"{broker.host}:{broker.port}"
     try:
-        tls = runtime.broker(broker.model_copy(update={"password_file": None})).tls
+        tls = runtime.broker(broker.model_copy(update={"password_file": None})).context(judging)
     except OperatorError as error:
         return _broker_problem(str(error), "check the files that [broker] names")
     found = resolver.resolve(broker.host, BROKER_TIMEOUT_S)
@@ -210,7 +239,9 @@ def check_broker(broker: BrokerConfig) -> Check:
         with socket.create_connection((found.addresses[0], broker.port), BROKER_TIMEOUT_S) as connection:
             if tls:
                 with tls.wrap_socket(connection, server_hostname=broker.host) as secured:
-                    return Check(name="broker", verdict=Verdict.OK, found=f"{address} by {secured.version()}")
+                    unjudged = "" if judging.by is JudgedBy.WALL else "; its certificate's times are not judged"
+                    found_tls = f"{address} by {secured.version()}{unjudged}"
+                    return Check(name="broker", verdict=Verdict.OK, found=found_tls)
     except ssl.SSLCertVerificationError as error:
         return _broker_problem(
             f"{address}: {error.verify_message}", "check broker.ca_file, broker.host and this machine's clock"
@@ -224,13 +255,13 @@ def check_broker(broker: BrokerConfig) -> Check:
     return Check(name="broker", verdict=Verdict.OK, found=f"{address} without TLS")
 
 
-def check_login(config: AgentConfig) -> Check:
+def check_login(config: AgentConfig, judging: Judging = BY_WALL) -> Check:
     """Whether the broker lets the terminal in under its own name, unless the agent is there under it."""
     name = "broker.login"
     beside = look_beside(config.state_dir)
     if beside is not Beside.NOBODY:
         return Check(name=name, verdict=Verdict.OK, found=f"{beside}; login not tried")
-    failure = _tried_login(config)
+    failure = _tried_login(config, judging)
     if failure is None:
         return Check(name=name, verdict=Verdict.OK, found=f"{config.terminal_id} is let in")
     return Check(
@@ -255,14 +286,14 @@ def look_beside(state_dir: Path) -> Beside:
     return Beside.NOBODY
 
 
-def _tried_login(config: AgentConfig) -> str | None:
+def _tried_login(config: AgentConfig, judging: Judging) -> str | None:
     """Connect and leave; say why it failed, if it did."""
     answered = threading.Event()
     loop = Loop(name="login", diallers=1)
     loop.start()
     try:
         publisher = Publisher(loop, runtime.broker(config.broker), config.terminal_id, answered.set)
-        publisher.sign_in()
+        publisher.sign_in(judging)
         came = answered.wait(LOGIN_TIMEOUT_S)
         failure = publisher.failure
         publisher.carry_out(Disconnect())

@@ -8,6 +8,7 @@ AgentError
 │   └── OutboxFailed         the outbox cannot be read or written: full disk, read-only file system, bad block
 ├── DeviceError              a device or its line does not do what its manual says; subclassed beside its drivers
 ├── BrokerError              the broker cannot be reached, or refuses us
+│   └── CertificateEnded     its certificate has ended, by the time that a collector told
 └── OwnError                 our own mistake; nothing changed
     ├── ObservationInvalid   a driver says what the wire has no room for
     ├── SessionInputIllegal  the session has no row for this turn in this phase
@@ -45,6 +46,10 @@ class DeviceError(AgentError):
 
 class BrokerError(AgentError):
     """The broker cannot be reached, or refuses us."""
+
+
+class CertificateEnded(BrokerError):  # noqa: N818 - as above
+    """The broker's certificate has ended, by the time that a collector told."""
 
 
 class OwnError(AgentError):

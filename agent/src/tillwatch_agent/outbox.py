@@ -7,8 +7,8 @@ would drop SQLite's own locks). A file that cannot be read is set aside and a ne
 compares streams.
 
 Beside the events the file keeps what must survive a start: the stream, the count of starts, the highest collector
-epoch, and the commands done. `:memory:` holds nothing past the process; its `image` opens again as a disk would after a
-crash.
+epoch, the time that a collector told, and the commands done. A file of an earlier version is brought up to date where
+it stands. `:memory:` holds nothing past the process; its `image` opens again as a disk would after a crash.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -31,7 +32,7 @@ from tillwatch_protocol.event import Event
 MEMORY = ":memory:"
 
 BUSY_TIMEOUT_S = 5.0
-"""Only `summary` ever reads beside us, for milliseconds."""
+"""Only `summary` and `stored_time` ever read beside us, for milliseconds."""
 
 CORRUPT_KEPT_MAX = 3
 """Files set aside: enough to learn from, too few to fill a till's disk."""
@@ -39,15 +40,18 @@ CORRUPT_KEPT_MAX = 3
 COMMANDS_KEPT_MAX = 1_000
 """Commands remembered as done: at one a minute, more than half a day; QoS 1 repeats within seconds."""
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = (
     """CREATE TABLE stream (
         only INTEGER PRIMARY KEY CHECK (only = 1), stream_id TEXT NOT NULL, boot_epoch INTEGER NOT NULL,
-        event_seq_last INTEGER NOT NULL, acknowledged_seq INTEGER NOT NULL, collector_epoch_seen INTEGER NOT NULL)""",
+        event_seq_last INTEGER NOT NULL, acknowledged_seq INTEGER NOT NULL, collector_epoch_seen INTEGER NOT NULL,
+        told_s INTEGER)""",
     "CREATE TABLE event (event_seq INTEGER PRIMARY KEY, payload TEXT NOT NULL)",
     "CREATE TABLE command (position INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE)",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_UPGRADES = {1: ("ALTER TABLE stream ADD COLUMN told_s INTEGER", "PRAGMA user_version = 2")}
+"""What brings a file of each earlier version to the next one."""
 
 _UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Primary result codes of a file that is not ours: malformed, no database, without our tables."""
@@ -76,11 +80,13 @@ class Outbox:
         self._ids = ids
         with self._transaction():
             self._prepare()
-            row = self._row("SELECT stream_id, boot_epoch, collector_epoch_seen FROM stream")
+            row = self._row("SELECT stream_id, boot_epoch, collector_epoch_seen, told_s FROM stream")
             self.backlog = self._indexed()
         self.stream_id: str = row[0]
         self.boot_epoch: int = row[1]
         self.collector_epoch_seen: int = row[2]
+        self.told_at: datetime | None = _time(row[3])
+        """A collector's time, some time ago; None before any told it."""
 
     @classmethod
     def open(
@@ -182,6 +188,13 @@ class Outbox:
                 transaction.execute("UPDATE stream SET collector_epoch_seen = ?", (collector_epoch,))
             self.collector_epoch_seen = collector_epoch
 
+    def store_time(self, told_at: datetime) -> None:
+        """Remember to the second what time a collector told; `clock.is_worth_storing` says when."""
+        told_s = int(told_at.timestamp())
+        with self._transaction() as transaction:
+            transaction.execute("UPDATE stream SET told_s = ?", (told_s,))
+        self.told_at = _time(told_s)
+
     def mark_done(self, command_id: str) -> bool:
         """Remember a command before it is done; false if it was: at most once, also across a crash."""
         with self._transaction() as transaction:
@@ -206,9 +219,13 @@ class Outbox:
         if version == 0:
             for statement in _SCHEMA:
                 self._connection.execute(statement)
-            self._connection.execute("INSERT INTO stream VALUES (1, ?, 0, 0, 0, 0)", (self._ids(),))
-        elif version != _SCHEMA_VERSION:
-            raise OutboxCorrupt(f"expected an outbox of version {_SCHEMA_VERSION}, got {version}")
+            self._connection.execute("INSERT INTO stream VALUES (1, ?, 0, 0, 0, 0, NULL)", (self._ids(),))
+        elif version == _SCHEMA_VERSION or version in _UPGRADES:
+            for earlier in range(version, _SCHEMA_VERSION):
+                for statement in _UPGRADES[earlier]:
+                    self._connection.execute(statement)
+        else:
+            raise OutboxCorrupt(f"expected an outbox of version {_SCHEMA_VERSION} at most, got {version}")
         self._connection.execute("UPDATE stream SET boot_epoch = boot_epoch + 1")
 
     def _indexed(self) -> Backlog:
@@ -252,12 +269,26 @@ class Summary:
 def summary(path: Path | str) -> Summary:
     """Look at an outbox without holding it; raises `OutboxFailed` or `OutboxCorrupt`."""
     query = "SELECT stream_id, boot_epoch, event_seq_last, (SELECT count(*) FROM event) FROM stream"
-    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-    with _wrapped(), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+    with _wrapped(), closing(_read_only(path)) as connection:
         row = connection.execute(query).fetchone()
     if row is None:
         raise OutboxCorrupt("expected a stream, got none")
     return Summary(stream_id=row[0], boot_epoch=row[1], event_seq_last=row[2], unacknowledged=row[3])
+
+
+def stored_time(path: Path | str) -> datetime | None:
+    """Look up what time a collector told, without holding the outbox; raises `OutboxFailed` or `OutboxCorrupt`."""
+    with _wrapped(), closing(_read_only(path)) as connection:
+        row = connection.execute("SELECT told_s FROM stream").fetchone()
+    return _time(row[0]) if row else None
+
+
+def _time(told_s: int | None) -> datetime | None:
+    return None if told_s is None else datetime.fromtimestamp(told_s, UTC)
+
+
+def _read_only(path: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
 
 
 def _connected(path: str) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ not:
 - Connecting blocks (names, TCP, TLS), so dialler threads do it; then the loop alone touches the client.
 - Nothing is published before CONNACK. What paho queues is bounded; what does not fit is left out: events come again.
 - An exception, ours or paho's, ends its connection and no other's.
+- By whose time the broker's certificate is judged is the core's decision; its chain and its name are always judged.
 
 What a publisher gives out is of its newest connection only: after `Connect` or `Disconnect` nothing of an earlier one
 is taken. Exactly one `Connected` or `ConnectFailed` answers a `Connect`; one `ConnectionLost` follows a `Connected`
@@ -34,6 +35,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tillwatch_agent import certificates
+from tillwatch_agent.clock import BY_WALL, JudgedBy, Judging
 from tillwatch_agent.core import (
     Connect,
     Connected,
@@ -48,6 +51,7 @@ from tillwatch_agent.core import (
     Received,
     Subscribe,
 )
+from tillwatch_agent.errors import CertificateEnded
 from tillwatch_protocol.vocabulary import EVENTS_IN_FLIGHT_MAX
 
 CONNECT_TIMEOUT_S = 10.0
@@ -89,6 +93,12 @@ class Broker:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    tls_timeless: ssl.SSLContext | None = None
+    """The same, judging no times; for the operator's own authority only. Without it `tls` judges every connection."""
+
+    def context(self, judging: Judging) -> ssl.SSLContext | None:
+        """Choose what judges the broker's certificate in the handshake."""
+        return self.tls_timeless or self.tls if judging.by is not JudgedBy.WALL else self.tls
 
 
 class Loop:
@@ -230,7 +240,7 @@ class Publisher:
         """Do what a core asks for; `Forget` is not for a publisher."""
         match effect:
             case Connect():
-                self._connect(effect.will)
+                self._connect(effect.will, effect.judging)
             case Subscribe():
                 self._post(lambda line: line.subscribe(effect.filters))
             case Publish():
@@ -240,9 +250,9 @@ class Publisher:
             case Forget():
                 pass
 
-    def sign_in(self) -> None:
+    def sign_in(self, judging: Judging = BY_WALL) -> None:
         """Connect only to see whether the broker lets us in: without a will, so that nobody hears of it."""
-        self._connect(None)
+        self._connect(None, judging)
 
     def take(self) -> Iterator[Input]:
         """Take what happened, one by one: an effect carried out in between may end what is still to come."""
@@ -285,9 +295,9 @@ class Publisher:
     def _ready_failed(self, error: Exception) -> None:
         _logger.error("%s: its owner could not be told that something happened", self._terminal_id, exc_info=error)
 
-    def _connect(self, will: Outgoing | None) -> None:
+    def _connect(self, will: Outgoing | None, judging: Judging) -> None:
         self.abandon()
-        line = _Line(self, self._broker, self._terminal_id, will)
+        line = _Line(self, self._broker, self._terminal_id, will, judging)
         with self._lock:
             self._line = line
         self.loop.dial(line.dial)
@@ -317,19 +327,22 @@ class _State(StrEnum):
 class _Line:
     """One connection, from dialling to its end. After `dial`, for the loop's thread only."""
 
-    def __init__(self, publisher: Publisher, broker: Broker, terminal_id: str, will: Outgoing | None) -> None:
+    def __init__(
+        self, publisher: Publisher, broker: Broker, terminal_id: str, will: Outgoing | None, judging: Judging
+    ) -> None:
         self.publisher = publisher
         self.state = _State.DIALLING
         self.heard_at_s = time.monotonic()
         self._loop = publisher.loop
         self._broker = broker
         self._terminal_id = terminal_id
-        self._client = _Client(broker, terminal_id, will)
+        self._client = _Client(broker, terminal_id, will, judging)
         self._socket: Any = None
         self._deadline_s = 0.0
         self._untaken: set[int] = set()
         """QoS 1 messages that the broker has not taken."""
         self._left = False
+        self._not_begun = False
 
     @property
     def pending(self) -> bool:
@@ -343,7 +356,8 @@ class _Line:
             return
         try:
             self._client.connect(self._broker.host, self._broker.port, keepalive=self._broker.keepalive_s)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CertificateEnded) as error:
+            self._not_begun = certificates.has_not_begun(error)
             problem = str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - the outermost loop of the dialler's thread
             problem = repr(error)
@@ -384,7 +398,7 @@ class _Line:
             self.publisher.deliver(self, ConnectionLost())
         elif before in {_State.DIALLING, _State.ASKING}:
             self.publisher.failed(why)
-            self.publisher.deliver(self, ConnectFailed())
+            self.publisher.deliver(self, ConnectFailed(not_begun=self._not_begun))
 
     def broke(self, error: Exception) -> None:
         """End for a mistake, ours or paho's."""
@@ -470,7 +484,7 @@ class _Line:
 class _Client(paho.Client):
     """paho's client over sockets of our making: its own stays open when a TLS handshake fails."""
 
-    def __init__(self, broker: Broker, terminal_id: str, will: Outgoing | None) -> None:
+    def __init__(self, broker: Broker, terminal_id: str, will: Outgoing | None, judging: Judging) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=terminal_id,
@@ -479,6 +493,7 @@ class _Client(paho.Client):
             reconnect_on_failure=False,
         )
         self._broker = broker
+        self._judging = judging
         self.max_queued_messages_set(QUEUED_MAX)
         self.max_inflight_messages_set(QUEUED_MAX)
         if will:
@@ -488,9 +503,17 @@ class _Client(paho.Client):
 
     def _create_socket(self) -> socket.socket:
         sock = socket.create_connection((self._broker.host, self._broker.port), timeout=CONNECT_TIMEOUT_S)
-        if self._broker.tls is None:
+        context = self._broker.context(self._judging)
+        if context is None:
             return sock
-        return self._broker.tls.wrap_socket(sock, server_hostname=self._broker.host)
+        secured = context.wrap_socket(sock, server_hostname=self._broker.host)
+        try:
+            if self._judging.at:
+                certificates.require_not_ended(secured, self._judging.at)
+        except CertificateEnded:
+            secured.close()
+            raise
+        return secured
 
 
 def _guarded(line: _Line, action: Callable[[], None]) -> None:

@@ -27,12 +27,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tillwatch_agent import certificates, machine
 from tillwatch_agent import config as configuration
-from tillwatch_agent import machine
 from tillwatch_agent.core import ConnectionLost, Core, CoreSettings, Forget, Input, Observed, Stop, Tick
 from tillwatch_agent.errors import OperatorError, OutboxCorrupt, OutboxFailed
 from tillwatch_agent.health import Observation
-from tillwatch_agent.moment import Moment
+from tillwatch_agent.moment import Moment, tellable
 from tillwatch_agent.outbox import MEMORY, Outbox
 from tillwatch_agent.publisher import Broker, Loop, Publisher
 
@@ -92,7 +92,7 @@ def core_settings(config: "AgentConfig", probes: "Sequence[Probe]") -> CoreSetti
 
 def now() -> Moment:
     """Read both clocks."""
-    return Moment(monotonic_s=time.monotonic(), at=datetime.now(UTC))
+    return Moment(monotonic_s=time.monotonic(), at=tellable(datetime.now(UTC)))
 
 
 def broker(config: "BrokerConfig") -> Broker:
@@ -104,6 +104,7 @@ def broker(config: "BrokerConfig") -> Broker:
         username=config.username,
         password=configuration.read_secret(config.password_file) if config.password_file else None,
         tls=_tls(config) if config.ca_file else None,
+        tls_timeless=certificates.timeless(_tls(config)) if config.ca_file else None,
     )
 
 
@@ -123,14 +124,20 @@ class Runtime:
     """The threads around one core; `run` is the main thread's."""
 
     def __init__(
-        self, config: "AgentConfig", probes: "Sequence[Probe]", *, end_process: Callable[[int], None] = os._exit
+        self,
+        config: "AgentConfig",
+        probes: "Sequence[Probe]",
+        *,
+        end_process: Callable[[int], None] = os._exit,
+        clocks: Callable[[], Moment] = now,
     ) -> None:
         """Open the outbox and prepare all threads; raises `OperatorError`."""
+        self._clocks = clocks
         self._terminal_id = config.terminal_id
         self._broker = broker(config.broker)
         self._queue: queue.SimpleQueue[Input | _Watch | _Wake] = queue.SimpleQueue()
         self._outbox = _outbox(config.state_dir / OUTBOX_FILE)
-        self._core = Core(core_settings(config, probes), self._outbox, random.SystemRandom(), now())
+        self._core = Core(core_settings(config, probes), self._outbox, random.SystemRandom(), clocks())
         self._watches = [_Watch(probe, self._queue.put) for probe in probes]
         self._watchdog = Watchdog(end_process)
         self._woken = False
@@ -166,7 +173,7 @@ class Runtime:
     def _next(self) -> Iterable[Input]:
         """Wait for what comes next, at most until something is due."""
         try:
-            came = self._queue.get(timeout=min(self._core.next_due_s(now()), TURN_S_MAX))
+            came = self._queue.get(timeout=min(self._core.next_due_s(self._clocks()), TURN_S_MAX))
         except queue.Empty:
             return [Tick()]
         if isinstance(came, _Watch):
@@ -177,7 +184,7 @@ class Runtime:
         return [came]
 
     def _give(self, said: Input) -> None:
-        for effect in self._core.handle(said, now()):
+        for effect in self._core.handle(said, self._clocks()):
             if isinstance(effect, Forget):
                 for watch in self._watches:
                     watch.forget()

@@ -105,3 +105,5 @@ class Ack(Frozen):
     terminal_id: TerminalId
     stream_id: StreamId
     event_seq: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    sent_at: Instant | None = None
+    """The collector's clock, by which a terminal judges its own; a collector of an earlier version does not tell it."""

@@ -101,8 +101,7 @@ class Heartbeat(Frozen):
 
     @model_validator(mode="after")
     def _each_component_once(self) -> Self:
-        names = [reading.component for reading in self.components]
-        if len(set(names)) != len(names):
+        if len({reading.component for reading in self.components}) != len(self.components):
             raise ValueError("a component stands twice")
         return self
 

@@ -25,6 +25,8 @@ from tillwatch_protocol.vocabulary import (
     Text,
 )
 
+_NEEDS_REASON = (Health.UNKNOWN, Health.ABSENT)
+
 
 class Condition(Frozen):
     """Something true of a component now; `since` is on the terminal's clock."""
@@ -52,8 +54,10 @@ class Reading(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.health in {Health.UNKNOWN, Health.ABSENT} and self.reason is None:
+        if self.reason is None and self.health in _NEEDS_REASON:
             raise ValueError(f"health {self.health} needs a reason")
+        if not self.conditions:
+            return self
         codes = [condition.code for condition in self.conditions]
         if len(set(codes)) != len(codes):
             raise ValueError("a condition code stands twice")

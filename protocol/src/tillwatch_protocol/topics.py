@@ -94,9 +94,19 @@ _PROCESS = re.compile(rf"{ROOT}/c/([A-Za-z0-9_.-]{{1,64}})/([a-z]+)")
 AGENT_SUBSCRIPTIONS = (f"{ROOT}/t/{{terminal_id}}/dn/+", f"{ROOT}/c/+/state")
 """What an agent listens to; `{terminal_id}` is its own."""
 
-INGEST_SUBSCRIPTIONS = (f"{ROOT}/t/+/up/+", f"{ROOT}/c/{{process}}/canary", f"{ROOT}/c/{{process}}/state")
-"""What an ingesting process listens to; `{process}` is its own. Its own state too: a will of an earlier connection that
-comes late says offline of a process that listens, and must be answered."""
+_OWN_SUBSCRIPTIONS = (f"{ROOT}/c/{{process}}/canary", f"{ROOT}/c/{{process}}/state")
+"""`{process}` is the subscriber's own. Its own state too: a will of an earlier connection that comes late says offline
+of a process that listens, and must be answered."""
+
+INGEST_SUBSCRIPTIONS = (f"{ROOT}/t/+/up/+", *_OWN_SUBSCRIPTIONS)
+"""What a process listens to that ingests alone."""
+
+SHARED_SUBSCRIPTIONS = (f"$share/tillwatch/{ROOT}/t/+/up/+", *_OWN_SUBSCRIPTIONS)
+"""What each of several listens to that share the work: a broker hands a message to one of them, a retained one to
+none."""
+
+TICK_SUBSCRIPTIONS = (PRESENCE.filter, *_OWN_SUBSCRIPTIONS)
+"""What a process listens to that judges beside them: presence, for what is retained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

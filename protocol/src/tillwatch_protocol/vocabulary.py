@@ -50,8 +50,8 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="null")
 
 
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """No clock of a till counts from before 1970; what says it is past 2200 is noise that a database need not hold."""
 
 
@@ -65,8 +65,8 @@ def _parsed_time(value: Any) -> Any:
 
 
 def _utc(value: datetime) -> datetime:
-    if not _EARLIEST <= value < _LATEST:
-        raise ValueError(f"expected a time from {_EARLIEST.year} to {_LATEST.year}")
+    if not EARLIEST <= value < LATEST:
+        raise ValueError(f"expected a time from {EARLIEST.year} to {LATEST.year}")
     return value.astimezone(UTC)
 
 
@@ -153,6 +153,7 @@ class Kind:
 
 AGENT_SELF = "agent:self"
 MACHINE_SELF = "machine:self"
+MACHINE_CLOCK = "machine:clock"
 NETWORK_UPLINK = "network:uplink"
 
 
