@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -13,7 +15,7 @@ from starlette.types import ASGIApp
 from tillwatch_collector import policies, tokens
 from tillwatch_collector import web as web_application
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
-from tillwatch_collector.config import WebConfig
+from tillwatch_collector.config import CollectorConfig, WebConfig
 from tillwatch_collector.domain.inventory import Merchant, Store, Terminal
 from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
@@ -83,10 +85,6 @@ class Web:
         )
 
 
-def web() -> Web:
-    return Web(database=Database.in_memory())
-
-
 def describe(database: Database) -> None:
     """Two stores of one merchant, three terminals, one of them unassigned."""
     with database.transaction() as repository:
@@ -117,10 +115,10 @@ def tell(database: Database) -> None:
     began_at = NOW - timedelta(seconds=TOLD_S)
     with database.transaction() as repository:
         judge = Judge.load(repository, policy, JudgeSettings(), began_at)
-    judge.broker_connected(began_at)
+    judge.listening = judge.listening.broker_connected(began_at)
     for passed_s in range(0, TOLD_S + 1, 5):
         at = began_at + timedelta(seconds=passed_s)
-        judge.canary_returned(at, at)
+        judge.listening = judge.listening.canary_returned(at, at)
         said = list(_said(passed_s, at)) if passed_s % 10 == 0 else []
         with database.transaction() as repository:
             ingest(repository, said, at)
@@ -170,3 +168,26 @@ def _heartbeat(terminal_id: str, passed_s: int, at: datetime, code: str | None) 
 
 def _events(*events: Event, oldest_seq: int = 1) -> EventBatch:
     return EventBatch(terminal_id="t-2", stream_id=STREAM, oldest_seq=oldest_seq, events=events)
+
+
+def beat(no: int, at: datetime, *, epoch_seen: int = 0, terminal_id: str = "t-1") -> Heartbeat:
+    return Heartbeat(
+        terminal_id=terminal_id,
+        connection=Connection(stream_id=STREAM, boot_epoch=1, connection_no=1),
+        beat_no=no,
+        interval_s=10,
+        event_seq_last=0,
+        sent_at=at,
+        host_boot_id="boot-1",
+        agent_version="0.1.0",
+        collector_epoch_seen=epoch_seen,
+    )
+
+
+def events(seq: int, at: datetime) -> EventBatch:
+    event = Event(event_seq=seq, boot_epoch=1, kind="started", happened_at=at)
+    return EventBatch(terminal_id="t-1", stream_id=STREAM, oldest_seq=1, events=(event,))
+
+
+def settings(tmp_path: Path, **changes: Any) -> CollectorConfig:
+    return CollectorConfig.model_validate({"data_dir": tmp_path, "web": WebConfig(port=0)} | changes)

@@ -8,13 +8,14 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
-from tests.collector.shell_fixtures import NOW, ORIGIN, Web, describe, tell, web
+from tests.collector.shell_fixtures import NOW, ORIGIN, Web, describe, tell
 
 from tillwatch_collector import web as web_application
 from tillwatch_collector.api import gate, problems
 from tillwatch_collector.api.gate import PUBLIC
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.store.inventory import Inventory
+from tillwatch_collector.store.session import Store
 from tillwatch_collector.tokens import Scope
 
 OPEN = {"/healthz", "/", "/signin", "/signout", "/console.css"}
@@ -22,9 +23,9 @@ OPEN = {"/healthz", "/", "/signin", "/signout", "/console.css"}
 
 
 @pytest.fixture(scope="module")
-def served() -> Web:
+def served(module_store: Store) -> Web:
     """A fleet that has spoken; tests of this module only read it, or add what no other looks at."""
-    served = web()
+    served = Web(database=module_store)
     describe(served.database)
     tell(served.database)
     return served
@@ -36,17 +37,16 @@ def reader(served: Web) -> TestClient:
 
 
 @pytest.fixture
-def writer() -> TestClient:
-    served = web()
-    describe(served.database)
-    return served.client(Scope.WRITE, Scope.READ)
+def writer(empty: Web) -> TestClient:
+    describe(empty.database)
+    return empty.client(Scope.WRITE, Scope.READ)
 
 
 # --- who may come in
 
 
 def routes() -> list[tuple[str, str]]:
-    found = iter_route_contexts(web().routes.routes)
+    found = iter_route_contexts(Web(database=Store.in_memory()).routes.routes)
     return [(method, route.path or "") for route in found for method in sorted(route.methods or ())]
 
 
@@ -112,10 +112,9 @@ def test_liveness_needs_nothing_and_tells_nothing(served: Web) -> None:
         ("[::1", False),
     ],
 )
-def test_the_host_must_be_a_name_of_ours(host: str, allowed: bool) -> None:
-    served = web()
-    served.settings = WebConfig(allowed_hosts=("collector.example.org",))
-    answer = served.client().get("/healthz", headers={"Host": host})
+def test_the_host_must_be_a_name_of_ours(empty: Web, host: str, allowed: bool) -> None:
+    empty.settings = WebConfig(allowed_hosts=("collector.example.org",))
+    answer = empty.client().get("/healthz", headers={"Host": host})
     assert answer.status_code == (200 if allowed else HTTPStatus.MISDIRECTED_REQUEST)
 
 
@@ -155,10 +154,9 @@ def test_only_the_style_sheet_may_be_kept(reader: TestClient) -> None:
     assert reader.get("/console.css").headers["cache-control"] == "max-age=300"
 
 
-def test_a_body_has_a_limit() -> None:
-    served = web()
-    served.settings = WebConfig(body_bytes_max=1024)
-    client = served.client(Scope.WRITE)
+def test_a_body_has_a_limit(empty: Web) -> None:
+    empty.settings = WebConfig(body_bytes_max=1024)
+    client = empty.client(Scope.WRITE)
     announced = client.post("/api/v1/merchants", content=b" " * 1025)
     assert announced.status_code == 413
     assert announced.json()["detail"] == "expected a body of at most 1024 bytes, got 1025"
@@ -237,9 +235,8 @@ def test_a_body_must_say_that_it_is_json(writer: TestClient, kind: dict[str, str
     assert answer.json()["detail"] == f"expected a body of application/json, got {came}"
 
 
-def test_a_database_that_cannot_write_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    served = web()
-    client = served.client(Scope.WRITE)
+def test_a_database_that_cannot_write_says_why(empty: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = empty.client(Scope.WRITE)
 
     def full(*_: object) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
@@ -248,22 +245,21 @@ def test_a_database_that_cannot_write_says_why(monkeypatch: pytest.MonkeyPatch) 
     answer = client.post("/api/v1/merchants", json={"merchant_id": "m-2", "name": "Tea"})
     assert answer.status_code == 503
     assert answer.json()["detail"] == "the database does not do its work: database or disk is full; try again"
-    assert served.database.writing_fails
+    assert empty.database.writing_fails
     monkeypatch.undo()
     assert client.post("/api/v1/merchants", json={"merchant_id": "m-2", "name": "Tea"}).status_code == 201
-    assert not served.database.writing_fails
+    assert not empty.database.writing_fails
 
 
-def test_what_nobody_foresaw_is_a_problem_too_and_tells_no_inner_thing() -> None:
-    served = web()
+def test_what_nobody_foresaw_is_a_problem_too_and_tells_no_inner_thing(empty: Web) -> None:
 
     def broken() -> Any:
         raise RuntimeError("password=hunter2")
 
     client = TestClient(
-        web_application.create(replace(served.context, activity=broken)),
+        web_application.create(replace(empty.context, activity=broken)),
         base_url=ORIGIN,
-        headers={"Authorization": f"Bearer {served.secret(Scope.READ)}"},
+        headers={"Authorization": f"Bearer {empty.secret(Scope.READ)}"},
         raise_server_exceptions=False,
     )
     answer = client.get("/api/v1/fleet")
@@ -414,11 +410,10 @@ def test_times_are_told_in_utc(reader: TestClient) -> None:
 # --- for those who run it
 
 
-def test_readiness_names_the_part_that_does_not_work() -> None:
-    served = web()
-    client = served.client(Scope.READ)
+def test_readiness_names_the_part_that_does_not_work(empty: Web) -> None:
+    client = empty.client(Scope.READ)
     assert client.get("/readyz").json() == {"ready": True, "checks": {"database": True}}
-    served.ready["broker"] = False
+    empty.ready["broker"] = False
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"ready": False, "checks": {"database": True, "broker": False}}
@@ -436,10 +431,9 @@ def test_the_api_describes_itself_and_its_token(reader: TestClient) -> None:
     assert not {"/", "/signin", "/console.css", "/openapi.json"} & set(described["paths"])
 
 
-def test_a_token_stops_when_it_expires() -> None:
-    served = web()
-    secret = served.secret(Scope.READ, expires_at=NOW + timedelta(hours=1))
-    client = served.client(Authorization=f"Bearer {secret}")
+def test_a_token_stops_when_it_expires(empty: Web) -> None:
+    secret = empty.secret(Scope.READ, expires_at=NOW + timedelta(hours=1))
+    client = empty.client(Authorization=f"Bearer {secret}")
     assert client.get("/api/v1/fleet").status_code == 200
-    served.now = NOW + timedelta(hours=1)
+    empty.now = NOW + timedelta(hours=1)
     assert client.get("/api/v1/fleet").status_code == 401

@@ -1,15 +1,5 @@
 import json
-import logging
-import os
-import queue
-import select
-import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,38 +8,42 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.collector.shell_fixtures import NOW, STREAM
-from tests.collector.test_broker import PATIENCE_S, ROOT, Client
+from tests.collector.databases import rows
+from tests.collector.shell_fixtures import NOW, STREAM, beat, events, settings
 
-from tillwatch_collector import app, engine, policies
+from tillwatch_collector import app, intake, policies, ticking
 from tillwatch_collector.app import DataDirInUse, WebAddressTaken
-from tillwatch_collector.broker import EmbeddedBroker, Handover
 from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError, JudgeConfig, WebConfig
 from tillwatch_collector.domain.epoch import next_epoch
-from tillwatch_collector.engine import ATTEMPTS_MAX, CANARIES_UNPROVEN_MAX, Clock, Engine, EngineSettings
-from tillwatch_collector.errors import LeaseHeldElsewhere, OperatorError, PolicyInvalid, StoreUnavailable
+from tillwatch_collector.engine import Clock, Engine, EngineSettings
+from tillwatch_collector.errors import LeaseHeldElsewhere, PolicyInvalid, StoreUnavailable
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.ingest import Delivery, IngestEffects, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
+from tillwatch_collector.inbox import Inbox
+from tillwatch_collector.intake import ATTEMPTS_MAX, CANARIES_UNPROVEN_MAX
 from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerConnected, BrokerLost, Incoming
+from tillwatch_collector.roles import Role
 from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter, TicketFilter
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol import codec, topics
-from tillwatch_protocol.event import Ack, Event, EventBatch
-from tillwatch_protocol.heartbeat import Connection, Heartbeat
+from tillwatch_protocol.event import Ack, EventBatch
+from tillwatch_protocol.heartbeat import Heartbeat
+from tillwatch_protocol.reading import Reading
+from tillwatch_protocol.vocabulary import Health
 
 PROCESS = "collector.1"
-CANARY = topics.CANARY.of(PROCESS)
 
 
 @dataclass(kw_only=True)
 class FakeLink:
     """A broker that gives back what is published to oneself, as long as it is not deaf."""
 
-    inbox: "queue.Queue[Incoming]" = field(default_factory=queue.Queue)
+    process: str = PROCESS
+    inbox: Inbox[Incoming] = field(default_factory=lambda: Inbox(1_000))
     published: list[Outgoing] = field(default_factory=list)
     announced: list[Outgoing] = field(default_factory=list)
     renewed: list[str] = field(default_factory=list)
@@ -61,8 +55,8 @@ class FakeLink:
         if self.clogged:
             return False
         self.published.append(outgoing)
-        if outgoing.topic == CANARY and not self.deaf:
-            self.inbox.put(_delivered(outgoing.topic, outgoing.payload, self.now))
+        if outgoing.topic == topics.CANARY.of(self.process) and not self.deaf:
+            self.inbox.put(delivered(outgoing.topic, outgoing.payload, self.now))
         return True
 
     def announce(self, hello: Outgoing, farewell: Outgoing) -> None:
@@ -76,10 +70,10 @@ class FakeLink:
 
 
 class World:
-    """An engine over a database in memory, a fake link, and a clock that is set."""
+    """An engine over a database, a fake link, and a clock that is set."""
 
-    def __init__(self) -> None:
-        self.store = Store.in_memory()
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.link = FakeLink()
         self.passed_s = 0.0
         with self.store.transaction() as repository:
@@ -91,6 +85,8 @@ class World:
             judge=JudgeSettings(holder=PROCESS),
             canary_s=5.0,
             tick_s=1.0,
+            history=True,
+            retention=CollectorConfig().retained,
         )
         clock = Clock(now=lambda: self.now, monotonic_s=lambda: self.passed_s)
         self.engine = Engine(self.store, self.link, settings, epoch=self.epoch, metrics=self.metrics, clock=clock)
@@ -110,7 +106,7 @@ class World:
 
     def hears(self, message: Heartbeat | EventBatch) -> None:
         topic = topics.HEARTBEAT if isinstance(message, Heartbeat) else topics.EVENTS
-        self.link.inbox.put(_delivered(topic.of(message.terminal_id), codec.encode(message), self.now))
+        self.link.inbox.put(delivered(topic.of(message.terminal_id), codec.encode(message), self.now))
 
     def listens(self) -> bool:
         return self.engine.listening
@@ -133,32 +129,13 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(engine, "BATCH_WAIT_S", 0.0)
-    return World()
+def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(intake, "BATCH_WAIT_S", 0.0)
+    return World(store)
 
 
-def _delivered(topic: str, payload: bytes, at: datetime) -> Delivery:
+def delivered(topic: str, payload: bytes, at: datetime) -> Delivery:
     return Delivery(topic=topic, payload=payload, retained=False, received_at=at)
-
-
-def beat(no: int, at: datetime, *, epoch_seen: int = 0, terminal_id: str = "t-1") -> Heartbeat:
-    return Heartbeat(
-        terminal_id=terminal_id,
-        connection=Connection(stream_id=STREAM, boot_epoch=1, connection_no=1),
-        beat_no=no,
-        interval_s=10,
-        event_seq_last=0,
-        sent_at=at,
-        host_boot_id="boot-1",
-        agent_version="0.1.0",
-        collector_epoch_seen=epoch_seen,
-    )
-
-
-def events(seq: int, at: datetime) -> EventBatch:
-    event = Event(event_seq=seq, boot_epoch=1, kind="started", happened_at=at)
-    return EventBatch(terminal_id="t-1", stream_id=STREAM, oldest_seq=1, events=(event,))
 
 
 # --- the engine
@@ -169,7 +146,7 @@ def test_what_comes_is_kept_and_then_acknowledged(world: World) -> None:
     world.hears(events(1, NOW))
     world.rounds(1)
     assert world.events_stored() == 1
-    assert world.link.acks() == [Ack(terminal_id="t-1", stream_id=STREAM, event_seq=1)]
+    assert world.link.acks() == [Ack(terminal_id="t-1", stream_id=STREAM, event_seq=1, sent_at=NOW)]
     assert world.count("tillwatch_events_stored_total") == 1
     assert world.count("tillwatch_acks_sent_total") == 1
 
@@ -181,7 +158,7 @@ def test_nothing_is_acknowledged_that_is_not_kept_and_nothing_is_lost(
     world.rounds(1)
     world.hears(events(1, NOW))
     with monkeypatch.context() as broken:
-        broken.setattr(engine, "ingest", _raiser(StoreUnavailable("the disk is full")))
+        broken.setattr(intake, "ingest", _raiser(StoreUnavailable("the disk is full")))
         for _ in range(ATTEMPTS_MAX + 2):
             with pytest.raises(StoreUnavailable):
                 world.rounds(1)
@@ -190,6 +167,27 @@ def test_nothing_is_acknowledged_that_is_not_kept_and_nothing_is_lost(
     world.rounds(1)
     assert (world.events_stored(), len(world.link.acks())) == (1, 1)
     assert world.count("tillwatch_engine_failures_total") == ATTEMPTS_MAX + 2
+
+
+def test_measures_are_kept_with_their_heartbeat_and_rolled_up_beside_the_ticks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Reading(component="machine:self", health=Health.OK, measures={"cpu_pct": 20.0, "uptime_s": 7})
+    first = beat(1, NOW).model_copy(update={"components": (reading,)})
+    world.connect()
+    world.rounds(1)
+    world.hears(first)
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "transaction", _failing_at_commit(Store.transaction))
+        with pytest.raises(StoreUnavailable):
+            world.rounds(1)
+        world.engine.failed(StoreUnavailable())
+    world.rounds(1)
+    assert rows(world.store, f"SELECT value FROM sample_{NOW:%Y%m%d} ORDER BY value") == [(7.0,), (20.0,)]
+    assert world.count("tillwatch_samples_total") == 2
+    world.passed_s += 2 * 3_600
+    world.rounds(1)
+    assert rows(world.store, "SELECT mean FROM rollup_hour ORDER BY mean") == [(7.0,), (20.0,)]
 
 
 def test_a_commit_that_fails_acknowledges_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,12 +207,12 @@ def test_a_message_that_our_own_error_chokes_on_costs_itself_and_nothing_else(
     world.connect()
     world.rounds(1)
 
-    def chokes(repository: Repository, batch: list[Delivery], now: datetime) -> IngestEffects:
+    def chokes(repository: Repository, batch: list[Delivery], now: datetime, **kept: Any) -> IngestEffects:
         if any(b'"beat_no":2,' in delivery.payload for delivery in batch):
             raise ZeroDivisionError
-        return ingest(repository, batch, now)
+        return ingest(repository, batch, now, **kept)
 
-    monkeypatch.setattr(engine, "ingest", chokes)
+    monkeypatch.setattr(intake, "ingest", chokes)
     world.hears(beat(1, NOW))
     world.hears(beat(2, NOW, terminal_id="t-2"))
     world.hears(events(1, NOW))
@@ -324,28 +322,29 @@ def test_a_restored_collector_rises_even_if_its_first_try_fails(world: World, mo
 def test_a_tick_waits_for_what_stands_in_the_queue_but_not_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BATCH_MESSAGES_MAX", 1)
+    monkeypatch.setattr(intake, "BATCH_MESSAGES_MAX", 1)
     world.connect()
     world.rounds(1)
     before = world.count("tillwatch_tick_seconds_count")
     for number in range(1, 30):
         world.hears(beat(number, NOW))
-    world.rounds(engine.TICKS_LATE_MAX - 2)
+    world.rounds(ticking.TICKS_LATE_MAX - 2)
     assert world.count("tillwatch_tick_seconds_count") == before
     world.rounds(5)
     assert world.count("tillwatch_tick_seconds_count") == before + 1
 
 
 def test_a_batch_has_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BATCH_MESSAGES_MAX", 3)
+    monkeypatch.setattr(intake, "BATCH_MESSAGES_MAX", 3)
     for number in range(1, 6):
         world.hears(beat(number, NOW))
     world.rounds(1)
-    assert world.link.inbox.qsize() == 2
+    assert len(world.link.inbox) == 2
     assert world.count("tillwatch_queue_messages") == 2
 
 
-def test_another_process_that_ticks_is_not_pushed_aside(world: World) -> None:
+def test_another_process_that_ticks_is_not_pushed_aside() -> None:
+    world = World(Store.in_memory())
     with world.store.transaction() as repository:
         repository.take_lease("tick", "collector.2", NOW, NOW + timedelta(hours=1))
     with pytest.raises(LeaseHeldElsewhere):
@@ -372,12 +371,8 @@ def _failing_at_commit(transaction: Any) -> Any:
 # --- before it starts
 
 
-def settings(tmp_path: Path, **changes: Any) -> CollectorConfig:
-    return CollectorConfig.model_validate({"data_dir": tmp_path, "web": WebConfig(port=0)} | changes)
-
-
 def test_two_collectors_do_not_share_a_data_directory(tmp_path: Path) -> None:
-    with app._data_dir(tmp_path), pytest.raises(DataDirInUse, match="another one runs there"):
+    with app.data_dir_held(tmp_path), pytest.raises(DataDirInUse, match="another one runs there"):
         app.serve(settings(tmp_path), print)
 
 
@@ -429,6 +424,28 @@ def test_tls_files_that_cannot_be_used_are_said_before_anything_starts(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("role", [Role.INGEST, Role.TICK])
+def test_a_role_alone_needs_a_broker_that_all_processes_reach(tmp_path: Path, role: Role) -> None:
+    config = settings(tmp_path / "data", database_url="postgresql://u@127.0.0.1:1/d")
+    with pytest.raises(ConfigError, match=f"broker: {role} alone expected the broker that all processes reach"):
+        app.run(config, role, print)
+    assert not (tmp_path / "data").exists()
+
+
+def test_roles_that_share_their_settings_are_not_called_alike(tmp_path: Path) -> None:
+    shared = settings(tmp_path)
+    assert [app.process_named(shared, role) for role in Role] == ["collector.1", "ingest.1", "tick.1", "web.1"]
+    named = settings(tmp_path, process="ingest.7")
+    assert app.process_named(named, Role.INGEST) == "ingest.7"
+
+
+def test_processes_of_other_names_share_a_data_directory(tmp_path: Path) -> None:
+    with app.data_dir_held(tmp_path, "ingest.1.lock"), app.data_dir_held(tmp_path, "ingest.2.lock"):
+        expected = pytest.raises(DataDirInUse, match=r"expected one process ingest\.1 in")
+        with expected, app.data_dir_held(tmp_path, "ingest.1.lock"):
+            pass
+
+
 def test_a_brokers_password_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("hunter2\n", encoding="utf-8")
@@ -436,119 +453,3 @@ def test_a_brokers_password_is_read_from_its_file(tmp_path: Path) -> None:
     assert app.endpoint(BrokerConfig(host="b")).password is None
     with pytest.raises(ConfigError, match=r"broker\.password_file: expected a readable file"):
         app.endpoint(BrokerConfig(host="b", username="u", password_file=tmp_path / "nowhere"))
-
-
-# --- the whole, as a process
-
-
-class Served:
-    """`serve` as its operator runs it."""
-
-    def __init__(self, data_dir: Path) -> None:
-        environment = {**os.environ, "TILLWATCH_DATA_DIR": str(data_dir), "TILLWATCH_WEB__PORT": "0"}
-        environment |= {"TILLWATCH_JUDGE__CANARY_S": "0.2", "TILLWATCH_JUDGE__TICK_S": "0.1"}
-        self.data_dir = data_dir
-        self.environment = environment
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tillwatch_collector", "serve"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        assert ready, "it did not say that it listens"
-        self.first_line = self.process.stdout.readline().strip()
-        self.url = json.loads((data_dir / "serve.json").read_text(encoding="utf-8"))["web_url"]
-
-    def run(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "tillwatch_collector", *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def get(self, path: str, token: str | None = None) -> tuple[int, str]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def until_ready(self, token: str) -> str:
-        """Ask until it is ready; what it then says."""
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            status, said = self.get("/readyz", token)
-            if status == 200:
-                return said
-            assert time.monotonic() < until, said
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, said
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    served = Served(tmp_path)
-    yield served
-    if served.process.poll() is None:
-        served.process.kill()
-    served.process.communicate()
-
-
-def test_a_heartbeat_goes_all_the_way_through_the_process(served: Served, tmp_path: Path) -> None:
-    assert served.first_line == f"listening on {served.url}"
-    assert json.loads((tmp_path / "serve.json").read_text(encoding="utf-8"))["pid"] == served.process.pid
-    token = served.run("token", "create", "--name", "test", "--scope", "read")
-    handover = Handover(**json.loads((tmp_path / "embedded-broker.json").read_text(encoding="utf-8")))
-    terminal = Client(handover, "t-1")
-    assert terminal.until("connected")
-    terminal.subscribe(f"{ROOT}/t/t-1/dn/+", f"{ROOT}/c/+/state")
-    assert json.loads(terminal.until(f"{ROOT}/c/{PROCESS}/state"))["state"] == "online"
-    terminal.publish(f"{ROOT}/t/t-1/up/heartbeat", codec.encode(beat(1, NOW)))
-    terminal.publish(f"{ROOT}/t/t-1/up/events", codec.encode(events(1, NOW)))
-    assert json.loads(terminal.until(f"{ROOT}/t/t-1/dn/ack"))["event_seq"] == 1  # kept, therefore to be seen
-    status, body = served.get("/api/v1/terminals/t-1", token)
-    assert (status, json.loads(body)["level"]["beat_no"]) == (200, 1)
-    checks = json.loads(served.until_ready(token))["checks"]
-    assert set(checks) == {"database", "broker", "engine", "listening"}
-    assert "tillwatch_events_stored_total 1.0" in served.get("/metrics", token)[1]
-    assert served.get("/healthz") == (200, "ok\n")
-    assert served.get("/api/v1/fleet")[0] == 401
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly_when_told_and_leaves_nothing_behind(
-    served: Served, tmp_path: Path, number: signal.Signals
-) -> None:
-    code, said = served.end(number)
-    assert code == 0
-    assert "Traceback" not in said
-    assert "no token yet" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["collector.db", "serve.lock"]
-
-
-def test_after_a_kill_it_starts_again_on_what_is_there(served: Served, tmp_path: Path) -> None:
-    served.run("inventory", "merchant", "add", "m-1", "--name", "Noodle House")
-    served.end(signal.SIGKILL)
-    again = Served(tmp_path)
-    assert "Noodle House" in again.run("inventory", "merchant", "list")
-    assert again.end()[0] == 0
-
-
-def test_when_the_broker_cannot_be_kept_alive_it_gives_up_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Dies(EmbeddedBroker):
-        def tend(self) -> None:
-            raise OperatorError("the embedded broker died 6 times")
-
-    monkeypatch.setattr(app, "EmbeddedBroker", Dies)
-    announced: list[str] = []
-    with caplog.at_level(logging.CRITICAL), pytest.raises(OperatorError, match="died 6 times"):
-        app.serve(settings(tmp_path), announced.append)
-    assert "died 6 times" in caplog.text

@@ -22,7 +22,7 @@ STORE = ("--merchant", "m-1", "--name", "Bund 18", "--time-zone", "Asia/Shanghai
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run_on_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command over a database of its own: exit code, standard output, standard error."""
     monkeypatch.setenv("TILLWATCH_DATA_DIR", str(tmp_path))
 
@@ -32,6 +32,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return code, said.out, said.err
 
     return run
+
+
+@pytest.fixture
+def run(run_on_sqlite: Run, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command over a database of either kind."""
+    if not database_url.startswith("sqlite"):
+        monkeypatch.setenv("TILLWATCH_DATABASE_URL", database_url)
+    return run_on_sqlite
 
 
 @pytest.fixture
@@ -55,21 +63,21 @@ def described(run: Run) -> Run:
         ("ticket", "show"),
     ],
 )
-def test_every_command_teaches(run: Run, command: tuple[str, ...]) -> None:
-    code, out, _ = run(*command, "--help")
+def test_every_command_teaches(run_on_sqlite: Run, command: tuple[str, ...]) -> None:
+    code, out, _ = run_on_sqlite(*command, "--help")
     assert code == 0
     assert "Usage: tillwatch-collector" in out
 
 
-def test_migrating_is_done_once_and_again(run: Run, tmp_path: Path) -> None:
-    assert run("migrate")[:2] == (0, "the database is up to date\n")
-    assert run("migrate")[0] == 0
+def test_migrating_is_done_once_and_again(run_on_sqlite: Run, tmp_path: Path) -> None:
+    assert run_on_sqlite("migrate")[:2] == (0, "the database is up to date\n")
+    assert run_on_sqlite("migrate")[0] == 0
     assert (tmp_path / "collector.db").exists()
 
 
 @pytest.mark.parametrize("role", ["ingest", "tick", "web"])
-def test_roles_apart_refuse_sqlite_and_name_the_way_up(run: Run, role: str) -> None:
-    code, _, err = run(role)
+def test_roles_apart_refuse_sqlite_and_name_the_way_up(run_on_sqlite: Run, role: str) -> None:
+    code, _, err = run_on_sqlite(role)
     assert code == 2
     assert "expected PostgreSQL, got SQLite" in err
     assert "runs all roles in one `tillwatch-collector serve`" in err
@@ -78,8 +86,10 @@ def test_roles_apart_refuse_sqlite_and_name_the_way_up(run: Run, role: str) -> N
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql+psycopg://u:hunter2@h/d", "got PostgreSQL, which follows in a coming version"),
+        ("postgresql+asyncpg://u:hunter2@h/d", "got another URL"),
         ("postgresql://u:hunter2@h:port/d", "expected a URL such as sqlite:///"),
+        ("postgresql://u:hunter2@h", "got one without the name of a database"),
+        ("postgresql://u:hunter2@h/d?sslmod=hunter2", "expected parameters of PostgreSQL"),
         ("foo://u:hunter2@bar", "got another URL"),
         ("hunter2", "expected a URL such as sqlite:///"),
         ("sqlite+aiosqlite:///hunter2", "got another URL"),
@@ -90,11 +100,11 @@ def test_roles_apart_refuse_sqlite_and_name_the_way_up(run: Run, role: str) -> N
 )
 @pytest.mark.parametrize("command", [("migrate",), ("web",), ("serve",)])
 def test_a_database_that_cannot_be_used_ends_with_2_and_its_password_is_not_shown(
-    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], url: str, said: str
+    run_on_sqlite: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], url: str, said: str
 ) -> None:
     monkeypatch.setenv("TILLWATCH_DATABASE_URL", url)
     monkeypatch.setenv("TILLWATCH_WEB__PORT", "0")
-    code, out, err = run(*command)
+    code, out, err = run_on_sqlite(*command)
     assert (code, out) == (2, "")
     assert said in err
     assert "hunter2" not in err
@@ -102,18 +112,18 @@ def test_a_database_that_cannot_be_used_ends_with_2_and_its_password_is_not_show
 
 @pytest.mark.parametrize("command", [("token", "list"), ("inventory", "terminal", "list"), ("ticket", "list")])
 def test_a_forgotten_config_makes_no_new_database(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    run_on_sqlite: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("TILLWATCH_DATA_DIR")
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(*command)
+    code, _, err = run_on_sqlite(*command)
     assert code == 2
     assert f"{tmp_path / 'tillwatch-data'}, found none: say with --config" in err
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "c.toml").write_text("data_dir = 'here'\n", encoding="utf-8")
-    assert run(*command, "--config", "c.toml")[0] == 0
+    assert run_on_sqlite(*command, "--config", "c.toml")[0] == 0
     monkeypatch.setenv("TILLWATCH_CONFIG", "c.toml")
-    assert run(*command)[0] == 0
+    assert run_on_sqlite(*command)[0] == 0
 
 
 def test_it_tells_its_version_and_its_exit_codes(run: Run) -> None:
@@ -287,8 +297,8 @@ def test_a_name_that_plays_tricks_on_a_terminal_is_shown_harmless(described: Run
 # --- tickets
 
 
-def open_ticket(tmp_path: Path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'collector.db'}")
+def open_ticket(database_url: str) -> None:
+    store = Store.open(database_url)
     identity = TicketIdentity(
         subject_kind="terminal", subject_id="t-1", component="pos_printer:kitchen", code="paper_end"
     )
@@ -298,8 +308,8 @@ def open_ticket(tmp_path: Path) -> None:
     store.close()
 
 
-def test_tickets_are_listed_and_shown_with_their_journal(described: Run, tmp_path: Path) -> None:
-    open_ticket(tmp_path)
+def test_tickets_are_listed_and_shown_with_their_journal(described: Run, database_url: str) -> None:
+    open_ticket(database_url)
     assert "paper_end" in described("ticket", "list")[1]
     (ticket,) = json.loads(described("ticket", "list", "--json", "--terminal", "t-1")[1])
     assert ticket["store_id"] == "s-1"
@@ -310,8 +320,8 @@ def test_tickets_are_listed_and_shown_with_their_journal(described: Run, tmp_pat
     assert "pos_printer:kitchen" in out
 
 
-def test_a_person_ends_a_ticket_with_a_reason(described: Run, tmp_path: Path) -> None:
-    open_ticket(tmp_path)
+def test_a_person_ends_a_ticket_with_a_reason(described: Run, database_url: str) -> None:
+    open_ticket(database_url)
     assert described("ticket", "close", "1", "--reason", "roll changed")[0] == 0
     assert described("ticket", "list", "--json")[1] == "[]\n"
     (ticket,) = json.loads(described("ticket", "list", "--all", "--json")[1])
@@ -332,9 +342,9 @@ def test_a_sort_that_is_not_known_is_said(run: Run) -> None:
     assert (code, "sort: expected one of" in err) == (1, True)
 
 
-def test_the_command_line_sees_what_a_collector_has_heard(run: Run, tmp_path: Path) -> None:
+def test_the_command_line_sees_what_a_collector_has_heard(run: Run, database_url: str) -> None:
     run("migrate")
-    store = Store.open(f"sqlite:///{tmp_path / 'collector.db'}")
+    store = Store.open(database_url)
     with store.transaction() as repository:
         repository.facts.meet({"heard-1"}, NOW)
         assert Inventory(repository.connection).terminal("heard-1") is not None

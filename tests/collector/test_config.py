@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def test_without_a_file_everything_has_a_default_and_no_secret_is_one() -> None:
         ),
         ("[web]\ntls_cert_file = 'c'", "web: expected tls_cert_file and tls_key_file together"),
         ("data_dir = ", "expected TOML"),
+        ("[history]\nsamples_days = 0", "history.samples_days: expected greater than or equal to 1, got 0"),
+        ("[history]\nhourly_days = 7", "history: expected samples_days <= hourly_days <= daily_days"),
+        ("[retention]\nevent_days = 7", "retention.event_days: unknown key; expected perhaps events_days"),
     ],
 )
 def test_an_error_names_the_key_what_was_expected_and_what_came(tmp_path: Path, text: str, said: str) -> None:
@@ -146,8 +150,10 @@ def test_the_example_loads_and_names_every_setting() -> None:
 
 def test_the_examples_defaults_are_the_defaults(tmp_path: Path) -> None:
     told = [line.removeprefix("# ").partition("  #")[0] for line in EXAMPLE.read_text(encoding="utf-8").splitlines()]
-    judge = "\n".join(told[told.index("[judge]") :]).replace("policy_file", "# policy_file")
-    assert loaded(tmp_path, judge).judge == config.load(None).judge
+    settings = [line for line in told[told.index("[judge]") :] if re.match(r"\[|\w+ = ", line)]
+    used = loaded(tmp_path, "\n".join(settings).replace("policy_file", "# policy_file"))
+    default = config.load(None)
+    assert (used.judge, used.history, used.retention) == (default.judge, default.history, default.retention)
 
 
 def _keys(model: Any) -> list[str]:

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.collector.shell_fixtures import NOW, ORIGIN, Web, describe, tell, web
+from tests.collector.shell_fixtures import NOW, ORIGIN, Web, describe, tell
 
 from tillwatch_collector import policies
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.console import bar, texts
 from tillwatch_collector.console.pages import LANGUAGE_COOKIE, REFRESH_S, TOKEN_COOKIE
 from tillwatch_collector.console.texts import Texts, catalogue, choose
-from tillwatch_collector.domain.inventory import Store
+from tillwatch_collector.domain.inventory import Store as Shop
 from tillwatch_collector.domain.policy import Severity
 from tillwatch_collector.domain.presence import State
 from tillwatch_collector.domain.ticket import Status
 from tillwatch_collector.store.inventory import Inventory
+from tillwatch_collector.store.session import Store
 from tillwatch_collector.tokens import Scope
 from tillwatch_protocol.vocabulary import ConditionCode
 
@@ -24,8 +25,8 @@ CSS = Path(texts.__file__).parent / "console.css"
 
 
 @pytest.fixture(scope="module")
-def served() -> Web:
-    served = web()
+def served(module_store: Store) -> Web:
+    served = Web(database=module_store)
     describe(served.database)
     tell(served.database)
     return served
@@ -79,10 +80,9 @@ def test_the_form_signs_in_and_out(served: Web) -> None:
     assert client.get("/").status_code == 401
 
 
-def test_behind_tls_the_cookie_never_leaves_it() -> None:
-    served = web()
-    served.settings = WebConfig(behind_proxy=True)
-    answer = served.client().get("/", params={"token": served.secret(Scope.READ)})
+def test_behind_tls_the_cookie_never_leaves_it(empty: Web) -> None:
+    empty.settings = WebConfig(behind_proxy=True)
+    answer = empty.client().get("/", params={"token": empty.secret(Scope.READ)})
     assert "Secure" in answer.headers["set-cookie"]
 
 
@@ -149,21 +149,20 @@ def test_a_collector_that_does_not_hear_says_so(served: Web) -> None:
     assert "nobody is called silent" in deaf
 
 
-def test_an_empty_fleet_has_a_page_too() -> None:
-    page = signed_in(web()).get("/").text
+def test_an_empty_fleet_has_a_page_too(empty: Web) -> None:
+    page = signed_in(empty).get("/").text
     assert "No terminal has been heard yet" in page
     assert "No ticket is open" in page
     assert "No terminal is silent" in page
 
 
-def test_what_people_wrote_is_never_markup() -> None:
-    served = web()
-    describe(served.database)
-    tell(served.database)
-    with served.database.transaction() as repository:
-        store = Store(store_id="s-2", merchant_id="m-1", name="<script>alert(1)</script>", time_zone="Asia/Shanghai")
+def test_what_people_wrote_is_never_markup(empty: Web) -> None:
+    describe(empty.database)
+    tell(empty.database)
+    with empty.database.transaction() as repository:
+        store = Shop(store_id="s-2", merchant_id="m-1", name="<script>alert(1)</script>", time_zone="Asia/Shanghai")
         Inventory(repository.connection).put_store(store, NOW)
-    page = signed_in(served).get("/").text
+    page = signed_in(empty).get("/").text
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 

@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.collector.shell_fixtures import NOW, Web, describe, web
+from tests.collector.shell_fixtures import NOW, Web, describe
 
 from tillwatch_collector import imports
 from tillwatch_collector.domain import inventory as domain
@@ -121,10 +121,10 @@ FILE = "terminal_id,store_id,brand\nt-1,s-2,\nt-2,s-2,\nt-3,s-9,\nt-4,s-1,Epson\
 OUTCOMES = [UPDATED, UNCHANGED, REFUSED, CREATED, REFUSED]
 
 
-def described() -> Web:
-    served = web()
-    describe(served.database)
-    return served
+@pytest.fixture
+def served(empty: Web) -> Web:
+    describe(empty.database)
+    return empty
 
 
 def store_of(database: Database, terminal_id: str) -> str | None:
@@ -133,38 +133,38 @@ def store_of(database: Database, terminal_id: str) -> str | None:
     return terminal.store_id if terminal else None
 
 
-def test_good_rows_land_though_others_are_refused() -> None:
-    database = described().database
+def test_good_rows_land_though_others_are_refused(served: Web) -> None:
+    database = served.database
     reports = import_terminals(database, parse_terminals(FILE), NOW)
     assert [report.outcome for report in reports] == OUTCOMES
     assert reports[2].errors == (CellError(column="store_id", expected="a known store", got="s-9"),)
     assert [store_of(database, name) for name in ("t-1", "t-2", "t-3", "t-4")] == ["s-2", "s-2", None, "s-1"]
 
 
-def test_an_import_done_again_changes_nothing() -> None:
-    database = described().database
+def test_an_import_done_again_changes_nothing(served: Web) -> None:
+    database = served.database
     import_terminals(database, parse_terminals(FILE), NOW)
     again = import_terminals(database, parse_terminals(FILE), NOW)
     assert [report.outcome for report in again] == [UNCHANGED, UNCHANGED, REFUSED, UNCHANGED, REFUSED]
 
 
-def test_a_dry_run_reports_the_same_and_writes_nothing() -> None:
-    database = described().database
+def test_a_dry_run_reports_the_same_and_writes_nothing(served: Web) -> None:
+    database = served.database
     reports = import_terminals(database, parse_terminals(FILE), NOW, dry_run=True)
     assert [report.outcome for report in reports] == OUTCOMES
     assert (store_of(database, "t-1"), store_of(database, "t-4")) == ("s-1", None)
 
 
-def test_a_long_file_is_taken_in_steps_and_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_file_is_taken_in_steps_and_tells_how_far_it_is(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "ROWS_PER_STEP", 2)
     steps: list[int] = []
-    reports = import_terminals(described().database, parse_terminals(FILE), NOW, advanced=steps.append)
+    reports = import_terminals(served.database, parse_terminals(FILE), NOW, advanced=steps.append)
     assert steps == [2, 2, 1]
     assert [report.outcome for report in reports] == OUTCOMES
 
 
-def test_a_terminal_that_was_heard_first_is_assigned_by_an_import() -> None:
-    database = described().database
+def test_a_terminal_that_was_heard_first_is_assigned_by_an_import(served: Web) -> None:
+    database = served.database
     with database.transaction() as repository:
         repository.facts.meet({"heard-1"}, NOW)
     (report,) = import_terminals(database, parse_terminals("terminal_id,store_id\nheard-1,s-1\n"), NOW)
@@ -177,8 +177,7 @@ def test_a_terminal_that_was_heard_first_is_assigned_by_an_import() -> None:
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
 
 
-def test_the_api_reports_row_by_row() -> None:
-    served = described()
+def test_the_api_reports_row_by_row(served: Web) -> None:
     answer = served.client(Scope.WRITE).post("/api/v1/terminals/import", content=FILE, headers=CSV)
     assert answer.status_code == 200
     report = answer.json()
@@ -193,8 +192,7 @@ def test_the_api_reports_row_by_row() -> None:
     assert store_of(served.database, "t-4") == "s-1"
 
 
-def test_the_api_runs_dry() -> None:
-    served = described()
+def test_the_api_runs_dry(served: Web) -> None:
     answer = served.client(Scope.WRITE).post("/api/v1/terminals/import?dry_run=true", content=FILE, headers=CSV)
     assert answer.json()["counts"]["created"] == 1
     assert store_of(served.database, "t-4") is None
@@ -208,8 +206,8 @@ def test_the_api_runs_dry() -> None:
         (b"colour\nred\n", "text/csv", 422, "expected a first line with terminal_id"),
     ],
 )
-def test_the_api_says_what_is_wrong_with_a_file(content: bytes, kind: str, status: int, said: str) -> None:
-    client = described().client(Scope.WRITE)
+def test_the_api_says_what_is_wrong_with_a_file(served: Web, content: bytes, kind: str, status: int, said: str) -> None:
+    client = served.client(Scope.WRITE)
     answer = client.post("/api/v1/terminals/import", content=content, headers={"Content-Type": kind})
     assert answer.status_code == status
     assert said in answer.json()["detail"]

@@ -123,10 +123,9 @@ def test_opening_hours_that_cannot_be_read_are_said(text: str, said: str) -> Non
 
 
 @pytest.fixture
-def database() -> Database:
-    database = Database.in_memory()
-    describe(database)
-    return database
+def database(store: Database) -> Database:
+    describe(store)
+    return store
 
 
 def test_what_is_put_is_found_again(database: Database) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from tests.collector.databases import rows
 from tests.collector.words import PRINTER, at, delivered, event, events, heartbeat, offline, presence, printer, raw
 
 from tillwatch_collector.domain.policy import Policy
@@ -40,7 +40,7 @@ class Shop:
         self.moves: list[tuple[str, tuple[str, str, str]]] = []
         self.states: list[tuple[str, str, str]] = []
         self.judge = self.load()
-        self.judge.broker_connected(at(0))
+        self.judge.listening = self.judge.listening.broker_connected(at(0))
 
     def load(self) -> Judge:
         with self.store.transaction() as repository:
@@ -63,7 +63,7 @@ class Shop:
         while self.now_s < end_s:
             self.now_s += 5
             if listening:
-                self.judge.canary_returned(at(self.now_s - 1), at(self.now_s))
+                self.judge.listening = self.judge.listening.canary_returned(at(self.now_s - 1), at(self.now_s))
             self.tick()
 
     def beat(self, beats: Iterable[Heartbeat], *, every_s: float = 60) -> None:
@@ -73,8 +73,7 @@ class Shop:
             self.until(self.now_s + every_s)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self.store.reading() as connection:
-            return [tuple(row) for row in connection.execute(text(query))]
+        return rows(self.store, query)
 
     @property
     def state(self) -> str:
@@ -188,9 +187,9 @@ def test_who_said_that_it_stops_is_off_and_not_missed(shop: Shop) -> None:
 
 def test_who_stopped_while_nobody_listened_is_off_by_its_retained_word(shop: Shop) -> None:
     shop.beat(beats(1, 1))
-    shop.judge.broker_lost(at(shop.now_s))
+    shop.judge.listening = shop.judge.listening.broker_lost(at(shop.now_s))
     shop.until(600, listening=False)
-    shop.judge.broker_connected(at(shop.now_s))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(shop.now_s))
     shop.take(delivered(offline("stopping"), shop.now_s, retained=True))
     shop.until(3600)
     assert shop.states[-1] == ("till-1", "off", "stopping")
@@ -231,7 +230,7 @@ def test_time_that_was_not_listened_to_counts_toward_nobodys_silence(shop: Shop)
 def test_after_a_new_connection_all_timers_start_anew(shop: Shop) -> None:
     shop.beat(beats(1, 1))
     shop.until(150)
-    shop.judge.broker_connected(at(150))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(150))
     shop.until(320)
     assert shop.moves == []
     shop.until(350)
@@ -239,11 +238,11 @@ def test_after_a_new_connection_all_timers_start_anew(shop: Shop) -> None:
 
 
 def test_a_judge_that_is_not_connected_judges_nobody_and_loses_no_mark(shop: Shop) -> None:
-    shop.judge.broker_lost(at(0))
+    shop.judge.listening = shop.judge.listening.broker_lost(at(0))
     shop.take(heartbeat(1, printer("paper_end")))
     shop.until(60, listening=False)
     assert (shop.states, shop.moves) == ([], [])
-    shop.judge.broker_connected(at(60))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(60))
     shop.beat(beats(2, 3, printer("paper_end")))
     assert shop.moves == [("opened", PAPER)]
 
@@ -251,7 +250,7 @@ def test_a_judge_that_is_not_connected_judges_nobody_and_loses_no_mark(shop: Sho
 def test_after_a_restart_judge_knows_what_was_raised_and_all_timers_start_anew(shop: Shop) -> None:
     shop.beat(beats(1, 2, printer("paper_end")))
     shop.judge = shop.load()
-    shop.judge.broker_connected(at(shop.now_s))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(shop.now_s))
     shop.beat(beats(3, 4, printer("paper_end")))
     assert shop.moves == [("opened", PAPER)]
     shop.beat(beats(5, 7, printer()))
@@ -262,7 +261,7 @@ def test_a_restart_in_the_middle_of_a_hold_or_of_a_proof_begins_it_anew(shop: Sh
     shop.take(heartbeat(1, printer("paper_end")))
     shop.until(25)
     shop.judge = shop.load()
-    shop.judge.broker_connected(at(25))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(25))
     shop.until(50)
     assert shop.moves == []
     shop.beat(beats(2, 2, printer("paper_end")))
@@ -271,7 +270,7 @@ def test_a_restart_in_the_middle_of_a_hold_or_of_a_proof_begins_it_anew(shop: Sh
     shop.until(shop.now_s + 10)
     assert shop.rows("SELECT phase FROM condition") == [("clearing",)]
     shop.judge = shop.load()
-    shop.judge.broker_connected(at(shop.now_s))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(shop.now_s))
     shop.take(heartbeat(4, printer()))
     shop.until(shop.now_s + 25)
     assert shop.moves == [("opened", PAPER)]
@@ -284,7 +283,7 @@ def test_a_restarted_judge_does_not_raise_on_what_it_has_not_heard_itself(shop: 
     shop.take(heartbeat(1, printer("paper_end")))
     shop.until(10)
     shop.judge = shop.load()
-    shop.judge.broker_connected(at(10))
+    shop.judge.listening = shop.judge.listening.broker_connected(at(10))
     shop.until(70)
     shop.beat(beats(3, 5, printer()))
     assert shop.moves == []
@@ -561,8 +560,8 @@ def test_a_judge_is_rebuilt_after_a_failed_commit_and_opens_no_second_ticket(sho
     shop.beat(beats(1, 1))
     shop.until(180)
     shop.now_s = 245
-    shop.judge.canary_returned(at(190), at(245))
-    shop.judge.canary_returned(at(204), at(245))
+    shop.judge.listening = shop.judge.listening.canary_returned(at(190), at(245))
+    shop.judge.listening = shop.judge.listening.canary_returned(at(204), at(245))
     listening = shop.judge.listening
     with pytest.raises(ZeroDivisionError):
         tick_and_fail(shop)

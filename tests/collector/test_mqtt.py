@@ -36,24 +36,28 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-def link_to(broker: EmbeddedBroker, rng: random.Random | None = None, **changes: Any) -> BrokerLink:
+def link_to(
+    broker: EmbeddedBroker, rng: random.Random | None = None, *, unattended_s: float | None = None, **changes: Any
+) -> BrokerLink:
     handover = broker.handover
     endpoint = Endpoint(host=handover.host, port=handover.port, username=PROCESS, password=handover.process_password)
-    return make_link(replace(endpoint, **changes), rng)
+    return make_link(replace(endpoint, **changes), rng, unattended_s=unattended_s)
 
 
-def make_link(endpoint: Endpoint, rng: random.Random | None = None) -> BrokerLink:
+def make_link(endpoint: Endpoint, rng: random.Random | None = None, *, unattended_s: float | None = None) -> BrokerLink:
     return BrokerLink(
         endpoint,
         process=PROCESS,
         hello=dispatch.announce(PROCESS, 7),
         farewell=dispatch.farewell(PROCESS, 7),
         rng=rng or random.Random(1),
+        unattended_s=unattended_s,
     )
 
 
 def heard(link: BrokerLink) -> Incoming:
-    return link.inbox.get(timeout=PATIENCE_S)
+    (item,) = link.inbox.take(1, PATIENCE_S)
+    return item
 
 
 def state(payload: bytes) -> tuple[ProcessLife, int]:
@@ -143,7 +147,7 @@ def test_a_will_of_an_earlier_connection_is_answered_by_saying_online_again(brok
         link.publish(dispatch.farewell(PROCESS, 7))  # as a broker does that finds the old connection dead
         assert state(terminal.until(STATE)) == (ProcessLife.OFFLINE, 7)
         assert state(terminal.until(STATE)) == (ProcessLife.ONLINE, 7)
-        assert link.inbox.empty()  # it is no terminal's message
+        assert not len(link.inbox)  # it is no terminal's message
 
 
 def test_a_connection_that_is_given_up_is_made_anew(broker: EmbeddedBroker) -> None:
@@ -161,7 +165,7 @@ def test_a_broker_that_refuses_us_is_tried_again_and_said_once(
     with link_to(broker, rng, password="wrong") as link:
         bounds = [rng.bounds.get(timeout=PATIENCE_S) for _ in range(4)]
         assert not link.connected
-        assert link.inbox.empty()
+        assert not len(link.inbox)
     assert bounds == [0.04, 0.08, 0.1, 0.1]
     assert [record.getMessage() for record in caplog.records if "refuses us" in record.getMessage()][1:] == []
 
@@ -186,7 +190,7 @@ def test_a_full_inbox_holds_the_network_back_and_loses_nothing(
         heard(link)
         for number in range(10):
             terminal.publish(f"{ROOT}/t/t-1/up/heartbeat", b"%d" % number)
-        assert link.inbox.maxsize == 2
+        assert link.inbox.messages_max == 2
         deliveries = [heard(link) for _ in range(10)]
     assert [item.payload for item in deliveries if isinstance(item, Delivery)] == [b"%d" % n for n in range(10)]
 
@@ -200,6 +204,20 @@ def test_the_end_does_not_wait_for_room_in_the_inbox(broker: EmbeddedBroker, mon
     terminal.publish(f"{ROOT}/t/t-1/up/heartbeat", b"one more than there is room for")
     link.stop()
     assert not link.connected
+
+
+def test_who_shares_and_is_not_read_from_leaves_its_share_to_others_until_it_is(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "_LOOK_S", 0.02)
+    terminal = onlooker(broker)
+    with link_to(broker, unattended_s=0.5) as link:
+        assert state(terminal.until(STATE))[0] is ProcessLife.ONLINE
+        assert state(terminal.until(STATE))[0] is ProcessLife.OFFLINE
+        turns: list[Incoming] = []
+        while len(turns) < 3:
+            turns += link.inbox.take(1, 0.1)
+    assert [type(turn) for turn in turns] == [BrokerConnected, BrokerLost, BrokerConnected]
 
 
 def test_a_callback_that_fails_is_logged_and_ends_no_thread(

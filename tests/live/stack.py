@@ -15,6 +15,9 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from tillwatch_agent import outbox
+from tillwatch_agent.runtime import OUTBOX_FILE
+
 BIN = Path(sys.executable).parent
 WAIT_S = 60.0
 """For anything: far more than it takes, so that only what never happens fails."""
@@ -30,6 +33,11 @@ def until(look: Callable[[], T | None], what: str) -> T:
             return found
         time.sleep(0.05)
     raise AssertionError(f"waited {WAIT_S:.0f} s in vain for {what}")
+
+
+def as_installed(cache: Path) -> tuple[str, ...]:
+    """Begin a command with this, and from its second start on it finds its modules compiled, whatever is set here."""
+    return "env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={cache}"
 
 
 class Process:
@@ -56,6 +64,11 @@ class Process:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self._command[0]} was not started"
+        return self._process.pid
+
     def _end(self, how: signal.Signals) -> int:
         if self._process is None:
             return 0
@@ -72,20 +85,37 @@ class Process:
         return self.log.read_text(errors="replace")[-4000:]
 
 
-class Collector:
-    """`tillwatch-collector serve` with its embedded broker."""
+QUICK_JUDGE = "canary_s = 0.5\ntick_s = 0.1\n"
+"""What a test waits for comes soon."""
 
-    def __init__(self, folder: Path, *, hold_scale: float = 0.05) -> None:
+
+class Collector:
+    """`tillwatch-collector serve`, or one role of it, with its embedded broker unless `tables` name another.
+
+    `settings` are further keys of its configuration, `tables` further tables, each with its end of line.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        hold_scale: float = 0.05,
+        settings: str = "",
+        judge: str = QUICK_JUDGE,
+        tables: str = "",
+        role: str = "serve",
+        process: str = "collector.1",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
+        self._told_in = self.data / ("serve.json" if role == "serve" else f"{process}.json")
         self.config = folder / "collector.toml"
         self.config.write_text(
-            f'data_dir = "{self.data}"\n'
-            "[web]\nport = 0\n"
-            f"[judge]\nhold_scale = {hold_scale}\ncanary_s = 0.5\ntick_s = 0.1\n"
+            f'data_dir = "{self.data}"\nprocess = "{process}"\n{settings}'
+            f"[web]\nport = 0\n[judge]\nhold_scale = {hold_scale}\n{judge}{tables}"
         )
         self.process = Process(
-            folder, "collector", str(BIN / "tillwatch-collector"), "serve", "--config", str(self.config)
+            folder, "collector", str(BIN / "tillwatch-collector"), role, "--config", str(self.config)
         )
         self._client: httpx2.Client | None = None
 
@@ -99,7 +129,7 @@ class Collector:
             self._client.close()
 
     def start(self) -> None:
-        (self.data / "serve.json").unlink(missing_ok=True)
+        self._told_in.unlink(missing_ok=True)
         self.process.start()
         serve = until(self._serving, "the collector to serve")
         if self._client is None:
@@ -131,6 +161,13 @@ class Collector:
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def text(self, path: str) -> str:
+        """What a path says that is not JSON."""
+        assert self._client is not None
+        answer = self._client.get(path)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+        return answer.text
+
     def tickets(self, **query: Any) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.get("/api/v1/tickets", **query)["items"]
         return items
@@ -153,10 +190,9 @@ class Collector:
 
     def _serving(self) -> dict[str, Any] | None:
         assert self.process.running, self.process.tail()
-        path = self.data / "serve.json"
-        if not path.exists():
+        if not self._told_in.exists():
             return None
-        serve: dict[str, Any] = json.loads(path.read_text())
+        serve: dict[str, Any] = json.loads(self._told_in.read_text())
         try:
             ready = httpx2.get(f"{serve['web_url']}/healthz", timeout=5)
         except httpx2.TransportError:
@@ -165,28 +201,27 @@ class Collector:
 
 
 class Agent:
-    """`tillwatch-agent run` beside one printer."""
+    """`tillwatch-agent run` beside one printer, at the collector's embedded broker unless `broker` is another table."""
 
     def __init__(
-        self, folder: Path, collector: Collector, terminal_id: str, printer: str, *, interval_s: int = 2
+        self,
+        folder: Path,
+        collector: Collector,
+        terminal_id: str,
+        printer: str,
+        *,
+        interval_s: int = 2,
+        broker: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.terminal_id = terminal_id
         self.state = folder / "state"
         self.config = folder / "agent.toml"
-        password = folder / "password"
-        password.touch(mode=0o600)
-        password.write_text(collector.broker["terminal_password"])
         self.config.write_text(f"""
 terminal_id = "{terminal_id}"
 interval_s = {interval_s}
 state_dir = "{self.state}"
-[broker]
-host = "{collector.broker["host"]}"
-port = {collector.broker["port"]}
-username = "{terminal_id}"
-password_file = "{password}"
-[[printer]]
+{self._embedded(folder, collector) if broker is None else broker}[[printer]]
 name = "kitchen"
 port = "{printer}"
 poll_s = 0.5
@@ -204,3 +239,19 @@ disk_path = "/"
 
     def __exit__(self, *_: object) -> None:
         self.process.stop()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Events that wait in its outbox."""
+        return outbox.summary(self.state / OUTBOX_FILE).unacknowledged
+
+    def _embedded(self, folder: Path, collector: Collector) -> str:
+        password = folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(collector.broker["terminal_password"])
+        return f"""[broker]
+host = "{collector.broker["host"]}"
+port = {collector.broker["port"]}
+username = "{self.terminal_id}"
+password_file = "{password}"
+"""

@@ -14,7 +14,7 @@ from tests.scenarios.broker import Packet
 from tests.scenarios.clock import chance
 from tests.scenarios.dump import difference, facts_of
 from tests.scenarios.letters import read
-from tests.scenarios.model import Look
+from tests.scenarios.model import CLOCK, Look, may_be_wrong, must_be_wrong
 from tests.scenarios.reference import Belief, Reference
 from tests.scenarios.terminal import Life, Terminal
 from tests.scenarios.watcher import RuleBroken, Watcher
@@ -25,7 +25,7 @@ from tillwatch_collector.flows.tickets import Move, TicketChange
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat
-from tillwatch_protocol.vocabulary import AGENT_SELF, ConditionCode, Health
+from tillwatch_protocol.vocabulary import AGENT_SELF, MACHINE_CLOCK, ConditionCode, Health
 
 if TYPE_CHECKING:
     from tests.scenarios.world import World
@@ -219,10 +219,12 @@ class SilentIsUnknown(Checker):
         if not isinstance(message, Heartbeat):
             return
         life, looks = self._looks.get(terminal.terminal_id, (None, {}))
+        self._require_clock(terminal, message)
+        parts = [reading for reading in message.components if reading.component != MACHINE_CLOCK]
         if life is not terminal.life:
-            self.require(not message.components, f"{terminal.terminal_id} tells of parts nobody looked at")
+            self.require(not parts, f"{terminal.terminal_id} tells of parts nobody looked at")
             return
-        for reading in message.components:
+        for reading in parts:
             look = looks[reading.component]
             shown = (look.observation().health, look.reason, look.true)
             said = (reading.health, reading.reason, frozenset(condition.code for condition in reading.conditions))
@@ -244,6 +246,13 @@ class SilentIsUnknown(Checker):
             if self.world.story.dead_s(terminal_id) < math.inf:
                 rows = self.rows("SELECT presence FROM standing WHERE terminal_id = :name", name=terminal_id)
                 self.require(not rows or rows[0][0] in {"silent", "off"}, f"{terminal_id} is dead and thought {rows}")
+
+    def _require_clock(self, terminal: Terminal, heartbeat: Heartbeat) -> None:
+        """See that a clock is called wrong when it is, by an agent that was told the time."""
+        said = [reading.health for reading in heartbeat.components if reading.component == MACHINE_CLOCK]
+        told = f"{terminal.terminal_id}'s clock is {terminal.wall_off_s:.0f} s off, said {said}"
+        self.require(Health.FAULT not in said or may_be_wrong(terminal.wall_off_s), told)
+        self.require(Health.OK not in said or not must_be_wrong(terminal.wall_off_s), told)
 
     def _require_proof(self, change: TicketChange) -> None:
         name, now_s = (change.component, change.code), self.world.clock.now_s
@@ -332,6 +341,10 @@ class Complete(Checker):
         looks = terminal.till.look(now_s)
         shown = {(look.part.component, code) for look in looks for code in look.true}
         hidden = {(look.part.component, code) for look in looks for code in look.hidden}
+        if must_be_wrong(terminal.wall_off_s):
+            shown.add(CLOCK)
+        elif may_be_wrong(terminal.wall_off_s):
+            hidden.add(CLOCK)
         said = f"{terminal.terminal_id}: tickets {sorted(tickets)}, shown {sorted(shown)}, hidden {sorted(hidden)}"
         self.require(belief.held.keys() - hidden == shown, f"{said}; believed {sorted(belief.held)}")
         wanted = {name for name in shown if self.world.policy.rule(name[1]).ticket}

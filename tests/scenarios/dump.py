@@ -1,11 +1,15 @@
-"""The facts of a store in one canonical form: what must not depend on order or repetition (store/tables.py).
+"""The facts of a store in one canonical form: what must not depend on order, on repetition, or on the database.
 
 Left out is what tells when and in what order the collector heard: `received_at`, `first_heard_at`, `stream_no`.
 """
 
-from sqlalchemy import text
+import json
+from typing import Any
+
+from sqlalchemy import select
 
 from tillwatch_collector.store.session import Store
+from tillwatch_collector.store.tables import Table
 
 _FACTS = {
     "stream": "terminal_id, stream_id, prefix_seq, accounted, oldest_seq, event_seq_last",
@@ -23,8 +27,8 @@ def facts_of(store: Store) -> dict[str, list[str]]:
     """Return every fact as a line of text, by table, sorted."""
     with store.reading() as connection:
         return {
-            table: sorted(repr(tuple(row)) for row in connection.execute(text(f"SELECT {columns} FROM {table}")))
-            for table, columns in _FACTS.items()
+            name: sorted(_line(row) for row in connection.execute(_every(name, columns)))
+            for name, columns in _FACTS.items()
         }
 
 
@@ -35,3 +39,13 @@ def difference(one: dict[str, list[str]], other: dict[str, list[str]]) -> str | 
             only = sorted(set(rows) ^ set(other[table]))
             return f"{table}: {len(rows)} rows against {len(other[table])}; differs {only[:2]}"
     return None
+
+
+def _every(name: str, columns: str) -> Any:
+    table = Table.metadata.tables[name]
+    return select(*(table.c[column] for column in columns.split(", ")))
+
+
+def _line(row: Any) -> str:
+    """Write a row as text; PostgreSQL keeps the keys of JSON in an order of its own."""
+    return json.dumps(tuple(row), sort_keys=True, default=str)

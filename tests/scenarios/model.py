@@ -3,14 +3,18 @@
 A flaw is true of a part from `start_s` to `end_s`; some hide others, as real devices do: nothing is known of the paper
 while the cover is open (Epson TM-T88 manual, p. 44), a printer that does not answer says nothing of its drawer, and an
 acquirer cannot be judged when the uplink is down. The reference for the checkers is what a look showed, never what hid.
+
+A clock is looked at by the agent itself, by the collector's time: its flaws are what the story sets it to.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from tillwatch_agent.clock import RIGHT_S, WRONG_S
 from tillwatch_agent.health import Observation
-from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, ConditionCode, Health, PowerState
+from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, MACHINE_CLOCK, ConditionCode, Health, PowerState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +63,28 @@ ACQUIRER = Part(
 )
 MACHINE = Part(component="machine:self", flaws=(C.DISK_LOW,))
 PARTS = (PRINTER, DRAWER, SCANNER, UPLINK, ACQUIRER, MACHINE)
+
+
+CLOCK = (MACHINE_CLOCK, C.CLOCK_WRONG)
+TOLD_LATE_S = 30.0
+"""How long the word of the collector's time is under way at most; a right clock seems to be so far ahead."""
+
+
+def clock_flaws(steps: Sequence[tuple[float, float]]) -> Iterator[Flaw]:
+    """From (when, seconds off from then on): when the clock can be called wrong."""
+    for (at_s, off_s), (end_s, _) in pairwise([*steps, (math.inf, 0.0)]):
+        if may_be_wrong(off_s):
+            yield Flaw(component=CLOCK[0], code=CLOCK[1], start_s=at_s, end_s=end_s)
+
+
+def may_be_wrong(off_s: float) -> bool:
+    """Whether an agent may call it so."""
+    return not -RIGHT_S <= off_s <= RIGHT_S - TOLD_LATE_S
+
+
+def must_be_wrong(off_s: float) -> bool:
+    """Whether an agent that was told the time has to."""
+    return not -WRONG_S - TOLD_LATE_S <= off_s <= WRONG_S
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -89,7 +89,7 @@ def _retained_decides(patch: pytest.MonkeyPatch) -> None:
     right = ingest._letter
 
     def letter(*arguments: Any) -> fold.Letter:
-        return replace(right(*arguments), retained=False)
+        return right(*arguments)._replace(retained=False)
 
     patch.setattr(ingest, "_stopped", lambda message: isinstance(message, Presence))
     patch.setattr(ingest, "_letter", letter)
@@ -128,7 +128,7 @@ def _ignore_boot_epoch(patch: pytest.MonkeyPatch) -> None:
     right = level.level_head
 
     def level_head(heartbeat: Heartbeat, content: bytes) -> level.LevelHead:
-        return replace(right(heartbeat, content), boot_epoch=0)
+        return right(heartbeat, content)._replace(boot_epoch=0)
 
     patch.setattr(Heartbeat, "order", property(lambda heartbeat: (0, heartbeat.beat_no)))
     patch.setattr("tillwatch_collector.flows.fold.level_head", level_head)

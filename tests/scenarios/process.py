@@ -100,7 +100,7 @@ class Process:
             self.client.subscribe(name.replace("{process}", NAME) for name in topics.INGEST_SUBSCRIPTIONS)
             self._publish(dispatch.announce(NAME, self.life.epoch))
             self.life.connected = True
-            self.life.judge.broker_connected(self.clock.now)
+            self.life.judge.listening = self.life.judge.listening.broker_connected(self.clock.now)
 
     def connect_failed(self) -> None:
         """Try again soon."""
@@ -111,7 +111,7 @@ class Process:
         """Hear nothing until connected again."""
         if (life := self.life) is not None:
             life.connected = False
-            life.judge.broker_lost(self.clock.now)
+            life.judge.listening = life.judge.listening.broker_lost(self.clock.now)
             self.clock.call_in(RETRY_S * self.chance.random(), lambda: self._dial(life))
 
     def received(self, packet: Packet, *, retained: bool) -> None:
@@ -150,12 +150,12 @@ class Process:
         except CommitFailed:
             return
         self.watcher.ingested(batch)
-        for outgoing in dispatch.acks(effects):
+        for outgoing in dispatch.acks(effects, self.clock.now):
             self.watcher.acknowledging(packet := _packet(outgoing))
             self.client.publish(packet)
         for canary in effects.canaries:
             if (sent_at := life.canaries.returned(canary)) is not None:
-                life.judge.canary_returned(sent_at, self.clock.now)
+                life.judge.listening = life.judge.listening.canary_returned(sent_at, self.clock.now)
         if epoch.restored(life.epoch, effects.epoch_seen_max):
             self._rise(life, effects.epoch_seen_max)
 
@@ -165,7 +165,7 @@ class Process:
             life.epoch = epochs.rise_above(repository, told, self._salt(), self.clock.now)
         life.judge.restored(told, self.clock.now)
         life.connected = False
-        life.judge.broker_lost(self.clock.now)
+        life.judge.listening = life.judge.listening.broker_lost(self.clock.now)
         self._dial(life)
 
     def _tick(self, life: Life) -> None:

@@ -5,7 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from tests.live.postgres import Server
+from tests.live.shared_postgres import MIGRATED
 from tests.scenarios import world
+
+from tillwatch_collector.store.session import Store
 
 SEEDS = range(1, 13)
 TERMINALS = 10
@@ -31,3 +35,10 @@ def test_a_seed_tells_the_same_story_in_another_process_with_other_hashes() -> N
 
 def test_two_seeds_tell_two_stories() -> None:
     assert world.run(1, terminals=2, hours=2) != world.run(2, terminals=2, hours=2)
+
+
+def test_a_world_on_postgresql_tells_the_same_story(postgresql: Server) -> None:
+    """Not one message more, and in the end the same facts: a checker holds them against SQLite's."""
+    store = Store.open(postgresql.create("world", template=MIGRATED))
+    assert world.run(3, terminals=3, hours=1.5, store=store) == world.run(3, terminals=3, hours=1.5)
+    store.close()

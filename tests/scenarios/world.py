@@ -1,4 +1,4 @@
-"""The whole system in virtual time: agent cores, links, a broker, collector flows on a real SQLite in memory, one seed.
+"""The whole system in virtual time: agent cores, links, a broker, collector flows on a real database, one seed.
 
 A world runs its story to the end in one thread and in no real time at all; watchers see everything, and raise
 `RuleBroken` where a rule does not hold. The same seed gives the same trace, to the last message. Run one again with
@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from tests.scenarios.broker import Broker, Packet
 from tests.scenarios.checkers import all_checkers
 from tests.scenarios.clock import Clock, Trace, chance
-from tests.scenarios.model import Till
+from tests.scenarios.model import Till, clock_flaws
 from tests.scenarios.process import Process
 from tests.scenarios.story import Act, Story, Turn, drawn
 from tests.scenarios.terminal import Terminal
@@ -56,9 +56,15 @@ class World:
     """Whether the store came from a backup."""
 
     @classmethod
-    def of(cls, seed: int, story: Story, checkers: Callable[["World"], Iterable[Watcher]] | None = None) -> "World":
-        """Set the scene; nothing has happened yet."""
-        clock, trace, store, policy = Clock(), Trace(), Store.in_memory(), policies.load(None)
+    def of(
+        cls,
+        seed: int,
+        story: Story,
+        checkers: Callable[["World"], Iterable[Watcher]] | None = None,
+        store: Store | None = None,
+    ) -> "World":
+        """Set the scene; nothing has happened yet. Without a store it is SQLite's in memory."""
+        clock, trace, store, policy = Clock(), Trace(), store or Store.in_memory(), policies.load(None)
         broker = Broker(clock=clock, chance=chance(seed, "broker"), habits=story.broker)
         watchers = Watchers(Tracer(clock, trace))
         terminals = {name: _terminal(seed, name, story, broker, watchers) for name in story.terminal_ids}
@@ -186,16 +192,17 @@ def _terminal(seed: int, terminal_id: str, story: Story, broker: Broker, watcher
             chance=chance(seed, f"link:{terminal_id}"),
             outages=tuple(story.outages.get(terminal_id, ())),
         ),
-        till=Till(flaws=list(story.flaws.get(terminal_id, ()))),
+        till=Till(flaws=[*story.flaws.get(terminal_id, ()), *clock_flaws(story.clock_steps.get(terminal_id, ()))]),
         watcher=watchers,
         events_max=story.events_max,
     )
 
 
-def run(seed: int, *, terminals: int = TERMINALS, hours: float = HOURS) -> str:
+def run(seed: int, *, terminals: int = TERMINALS, hours: float = HOURS, store: Store | None = None) -> str:
     """Run the world of this seed; a broken rule says how to see it again."""
+    story = drawn(seed, terminals=terminals, hours=hours, quiet_hours=QUIET_HOURS)
     try:
-        return World.of(seed, drawn(seed, terminals=terminals, hours=hours, quiet_hours=QUIET_HOURS)).run()
+        return World.of(seed, story, store=store).run()
     except Exception as error:
         again = f".venv/bin/python -m tests.scenarios.world --seed {seed} --terminals {terminals} --hours {hours}"
         raise RuleBroken(f"seed {seed}: {error}\n  run again: {again}") from error

@@ -1,20 +1,17 @@
-"""The collector as one process: broker, link, engine and web joined, started in order and ended in reverse.
+"""One process of the collector, in one of its roles: its parts joined, started in order and ended in reverse.
 
-Threads live here and in `mqtt` only: the engine's, the link's, and those in which the web server runs its routes.
-Whoever starts it gets `serve.json` in the data directory once it listens: `{"web_url", "pid"}`.
+Threads live here, in `mqtt` and `inbox` only: the engine's, the link's, and those in which the web server runs its
+routes. All roles but `serve` name their lock and the file that tells their address after the process, so that several
+may share a data directory.
 
-A change violates this when the process can end without saying `offline`, short of being killed.
+A change violates this when a process can end without saying `offline`, short of being killed.
 """
 
 import fcntl
-import json
+import gc
 import logging
-import os
 import random
 import secrets
-import signal
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,30 +19,48 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import uvicorn
-from starlette.types import ASGIApp
-
-from tillwatch_collector import policies, web
+from tillwatch_collector import credentials, policies, web
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
 from tillwatch_collector.broker import EmbeddedBroker
-from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError, WebConfig
+from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError
 from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.engine import Clock, Engine, EngineSettings
 from tillwatch_collector.errors import OperatorError, StoreUnavailable
 from tillwatch_collector.flows import dispatch, epochs
 from tillwatch_collector.flows.judge import JudgeSettings
+from tillwatch_collector.hosting import Announce, WebAddressTaken, WebHost, bound, check_tls_files
 from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerLink, Endpoint
+from tillwatch_collector.overview import Overview
+from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.session import Store
+
+__all__ = ["DataDirInUse", "RolesApartUnsupported", "WebAddressTaken", "data_dir_held", "endpoint", "run", "serve"]
 
 SERVE_FILE = "serve.json"
 LOCK_FILE = "serve.lock"
+
+ALIVE_KEEPALIVES = 2
+"""A process that has said nothing for so many is held for dead; a broker has given it up after one and a half."""
+
+ALIVE_S_MIN = 20.0
+"""It speaks every five seconds, and waits fifteen for a lock."""
+
+UNATTENDED_OF_ALIVE = 3
+"""Whose share lies unread for that part of it leaves the broker, before the others stop waiting for its proofs."""
 
 ENGINE_STALLED_S = 60.0
 """A round that takes longer hangs; readiness says so."""
 
 ENGINE_STOP_TIMEOUT_S = 20.0
 """The round under way ends first; none takes longer than a transaction may wait."""
+
+GC_OBJECTS = 100_000
+"""New objects before the cycle collector looks. A batch of 2,000 decoded heartbeats has about as many, none in a cycle;
+by default it looks a hundred times during each, which was a third of all CPU (104 instead of 70 us a heartbeat)."""
+
+GC_GENERATIONS = (20, 50)
+"""The terminals that are remembered are walked over after a thousand such looks; what makes cycles here is small."""
 
 _FAILING_WAIT_S_MAX = 15.0
 
@@ -56,63 +71,70 @@ class DataDirInUse(OperatorError):  # noqa: N818 - it names what is so
     """Another collector works in this data directory."""
 
 
-class WebAddressTaken(OperatorError):  # noqa: N818
-    """The web's address cannot be bound."""
-
-
-Announce = Callable[[str], None]
-"""Told the web's address once it listens."""
+class RolesApartUnsupported(OperatorError):  # noqa: N818
+    """Separate roles need a database that many processes write."""
 
 
 def serve(config: CollectorConfig, announce: Announce) -> None:
     """Run all roles until told to stop; raises `OperatorError` where the installation must change."""
+    run(config, Role.SERVE, announce)
+
+
+def run(config: CollectorConfig, role: Role, announce: Announce) -> None:
+    """Run one role until told to stop; raises `OperatorError` where the installation must change."""
     check_tls_files(config.web)
+    process = process_named(config, role)
+    if config.broker is not None and DUTIES[role].subscriptions:
+        credentials.check(config.broker, process, datetime.now(UTC))
     with ExitStack() as stack:
-        stack.enter_context(_data_dir(config.data_dir))
-        listener = stack.enter_context(_bound(config.web))
-        store = Store.open(config.database_url_used)
-        stack.callback(store.close)
+        store = stack.enter_context(_opened(config, role))
+        stack.enter_context(data_dir_held(config.data_dir, _file(role, process, LOCK_FILE)))
+        listener = stack.enter_context(bound(config.web))
         store.migrate()
-        collector = Collector(config, store, stack)
+        host = WebHost(config.web, listener, config.data_dir / _file(role, process, SERVE_FILE))
+        collector = Collector(config, role, store, stack, give_up=host.end)
         collector.start()
-        context = collector.web_context()
-        collector.run_web(web.create(context), listener, announce)
+        host.run(web.create(collector.web_context(), pages=DUTIES[role].pages), announce)
     if collector.fatal is not None:
         raise collector.fatal
 
 
-class Collector:
-    """The parts of one running process. What `start` begins, the stack ends in reverse."""
+def process_named(config: CollectorConfig, role: Role) -> str:
+    """Name this process; roles alone that share one file of settings are not called alike."""
+    if role is Role.SERVE or "process" in config.model_fields_set:
+        return config.process
+    return f"{role}.1"
 
-    def __init__(self, config: CollectorConfig, store: Store, stack: ExitStack) -> None:
+
+class Collector:
+    """The parts of one running process but its web. What `start` begins, the stack ends in reverse."""
+
+    def __init__(
+        self, config: CollectorConfig, role: Role, store: Store, stack: ExitStack, *, give_up: Callable[[], None]
+    ) -> None:
         self.fatal: OperatorError | None = None
         self._config = config
+        self._process = process_named(config, role)
+        self._duties = DUTIES[role]
         self._store = store
         self._stack = stack
         self._metrics = Metrics()
-        self._stopping = threading.Event()
-        self._server: uvicorn.Server | None = None
         self._started_at = datetime.now(UTC)
-        settings = self._engine_settings()
-        with store.transaction() as repository:
-            self._epoch = epochs.begin(repository, secrets.randbits(SALT_BITS), self._started_at)
-        self._broker = self._embedded_broker()
-        self._link = self._make_link()
-        self._engine = Engine(
-            store,
-            self._link,
-            settings,
-            epoch=self._epoch,
-            metrics=self._metrics,
-            clock=Clock(now=lambda: datetime.now(UTC), monotonic_s=time.monotonic),
+        self._tell_give_up = give_up
+        judge = _judge_settings(config, self._process)
+        self._overview = Overview(
+            store=store,
+            started_at=self._started_at,
+            unproven_s_max=(judge.canaries_missed_max + 1) * judge.canary_s,
+            now=lambda: datetime.now(UTC),
         )
-        self._engine_thread = threading.Thread(target=self._run_engine, name="engine")
+        self._works = self._make_works(role, judge) if self._duties.subscriptions else None
 
     def start(self) -> None:
-        """Start link and engine."""
-        self._stack.enter_context(self._link)
-        self._engine_thread.start()
-        self._stack.callback(self._stop_engine)
+        """Start link and engine, where this role has them."""
+        if self._works is not None:
+            _collect_seldom()
+            self._stack.enter_context(self._works)
 
     def web_context(self) -> WebContext:
         """Hand over what the routes need."""
@@ -125,141 +147,46 @@ class Collector:
             activity=self._activity,
         )
 
-    def run_web(self, application: ASGIApp, listener: socket.socket, announce: Announce) -> None:
-        """Serve the web in this thread until a signal comes, or the engine gives up."""
-        served = self._config.web
-        settings = uvicorn.Config(
-            application,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=served.behind_proxy,
-            ssl_certfile=served.tls_cert_file,
-            ssl_keyfile=served.tls_key_file,
-            timeout_graceful_shutdown=5,
-        )
-        address = web_url(served, listener)
-        self._server = _Server(settings, lambda: self._listens(address, announce))
-        if self.fatal is not None:
-            return
-        with _signals_to(self._server):
-            self._server.run(sockets=[listener])
-
-    def _listens(self, address: str, announce: Announce) -> None:
-        path = self._config.data_dir / SERVE_FILE
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"web_url": address, "pid": os.getpid()}) + "\n", encoding="utf-8")
-        partial.replace(path)
-        self._stack.callback(path.unlink, missing_ok=True)
-        announce(address)
-
-    # --- parts
-
-    def _embedded_broker(self) -> EmbeddedBroker | None:
-        if self._config.broker is not None:
-            return None
-        port, process = self._config.embedded_broker.port, self._config.process
-        broker = EmbeddedBroker(port=port, process=process, data_dir=self._config.data_dir)
-        self._stack.enter_context(broker)
-        broker.start()
-        return broker
-
-    def _make_link(self) -> BrokerLink:
-        process = self._config.process
-        return BrokerLink(
-            self._endpoint(),
-            process=process,
-            hello=dispatch.announce(process, self._epoch),
-            farewell=dispatch.farewell(process, self._epoch),
-            rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
-        )
-
-    def _endpoint(self) -> Endpoint:
-        if self._config.broker is not None:
-            return endpoint(self._config.broker)
-        assert self._broker is not None  # noqa: S101 - without a named broker there is an embedded one
-        handover = self._broker.handover
-        return Endpoint(
-            host=handover.host,
-            port=handover.port,
-            username=self._config.process,
-            password=handover.process_password,
-        )
-
-    def _engine_settings(self) -> EngineSettings:
-        judge = self._config.judge
-        policy = policies.load(judge.policy_file).scaled(judge.hold_scale)
-        settings = JudgeSettings(
-            holder=self._config.process,
-            canary_s=judge.canary_s,
-            lost_hold_s=judge.lost_hold_s * judge.hold_scale,
-            opening_grace_s=judge.opening_grace_s,
-        )
-        return EngineSettings(
-            process=self._config.process,
+    def _make_works(self, role: Role, judge: JudgeSettings) -> "Works":
+        config = self._config
+        policy = policies.load(config.judge.policy_file).scaled(config.judge.hold_scale)
+        keepalive_s = config.broker.keepalive_s if config.broker else 30
+        settings = EngineSettings(
+            process=self._process,
+            role=role,
             policy=policy,
-            judge=settings,
+            judge=judge,
             canary_s=judge.canary_s,
-            tick_s=judge.tick_s,
+            tick_s=config.judge.tick_s,
+            history=config.history.enabled,
+            retention=config.retained,
+            alive_s=max(ALIVE_S_MIN, ALIVE_KEEPALIVES * keepalive_s),
         )
-
-    # --- the engine's thread
-
-    def _run_engine(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                self._tend_broker()
-                self._engine.round()
-            except OperatorError as error:
-                self._give_up(error)
-                return
-            except Exception as error:  # noqa: BLE001 - the outermost loop: said in the log, and tried again
-                failures += 1
-                self._engine.failed(error)
-                self._say_failure(failures, error)
-                self._stopping.wait(min(_FAILING_WAIT_S_MAX, 0.25 * 2 ** min(failures, 10)))
-            else:
-                if failures:
-                    _log.info("the engine works again, after %d failures", failures)
-                failures = 0
-
-    def _tend_broker(self) -> None:
-        if self._broker is not None:
-            self._broker.tend()
-
-    def _say_failure(self, failures: int, error: Exception) -> None:
-        if failures > 1:
-            return
-        if isinstance(error, StoreUnavailable):
-            _log.error("%s; nothing is acknowledged until it does, terminals hold their events", error)
-        else:
-            _log.error("the engine failed and tries again", exc_info=error)
+        with self._store.transaction() as repository:
+            epoch = epochs.begin(repository, secrets.randbits(SALT_BITS), self._started_at)
+        broker = None if config.broker else _embedded_broker(config, self._process, self._stack)
+        way = endpoint(config.broker) if config.broker else _way_to(broker, self._process)
+        return Works(
+            self._store, settings, way, broker=broker, epoch=epoch, metrics=self._metrics, give_up=self._give_up
+        )
 
     def _give_up(self, error: OperatorError) -> None:
         self.fatal = error
         _log.critical("%s", error)
-        if self._server is not None:
-            self._server.should_exit = True
-
-    def _stop_engine(self) -> None:
-        self._stopping.set()
-        self._engine_thread.join(ENGINE_STOP_TIMEOUT_S)
-        if self._engine_thread.is_alive():
-            _log.error("the engine did not end within %.0f s", ENGINE_STOP_TIMEOUT_S)
+        self._tell_give_up()
 
     # --- what the web asks
 
     def _readiness(self) -> Readiness:
-        age_s = time.monotonic() - self._engine.round_done_s
-        return Readiness(
-            checks={
-                "database": self._database_answers(),
-                "broker": self._link.connected,
-                "engine": self._engine_thread.is_alive() and age_s < ENGINE_STALLED_S,
-                "listening": self._engine.listening,
-            }
-        )
+        checks = {"database": self._database_answers()}
+        works = self._works
+        if works is not None:
+            checks |= {"broker": works.connected, "engine": works.alive}
+        hears = works.hears if works is not None and self._duties.takes_in else self._overview.listening
+        checks["listening"] = _true_of(hears)
+        if self._duties.ticks or self._duties.pages:
+            checks["tick"] = _true_of(self._overview.ticking)
+        return Readiness(checks=checks)
 
     def _database_answers(self) -> bool:
         """Whether it can be read, and took what was last written: a full disk still reads well."""
@@ -273,23 +200,103 @@ class Collector:
         return True
 
     def _activity(self) -> Activity:
+        if self._works is None or not self._duties.takes_in:
+            return self._overview.activity()
         return Activity(
-            started_at=self._started_at, heartbeats=self._engine.heartbeats, listening=self._engine.listening
+            started_at=self._started_at, heartbeats=self._works.engine.heartbeats, listening=self._works.hears()
         )
 
 
-class _Server(uvicorn.Server):
-    """Says when it listens."""
+class Works:
+    """Link and engine of one process, and the thread of the engine."""
 
-    def __init__(self, config: uvicorn.Config, listens: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._listens = listens
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        way: Endpoint,
+        *,
+        broker: EmbeddedBroker | None,
+        epoch: int,
+        metrics: Metrics,
+        give_up: Callable[[OperatorError], None],
+    ) -> None:
+        duties, process = DUTIES[settings.role], settings.process
+        self._link = BrokerLink(
+            way,
+            process=process,
+            hello=dispatch.announce(process, epoch),
+            farewell=dispatch.farewell(process, epoch),
+            rng=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
+            subscriptions=duties.subscriptions,
+            unattended_s=settings.alive_s / UNATTENDED_OF_ALIVE if duties.shares else None,
+        )
+        self.engine = Engine(
+            store,
+            self._link,
+            settings,
+            epoch=epoch,
+            metrics=metrics,
+            clock=Clock(now=lambda: datetime.now(UTC), monotonic_s=time.monotonic),
+        )
+        self._broker = broker
+        self._give_up = give_up
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine")
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._listens()
+    def __enter__(self) -> None:
+        self._link.start()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(ENGINE_STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            _log.error("the engine did not end within %.0f s", ENGINE_STOP_TIMEOUT_S)
+        else:
+            self._end_engine()
+        self._link.stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the subscriptions stand."""
+        return self._link.connected
+
+    @property
+    def alive(self) -> bool:
+        """Whether rounds are done."""
+        age_s = time.monotonic() - self.engine.round_done_s
+        return self._thread.is_alive() and age_s < ENGINE_STALLED_S
+
+    def hears(self) -> bool:
+        """Whether this process proves that it hears."""
+        return self.engine.listening
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                if self._broker is not None:
+                    self._broker.tend()
+                self.engine.round()
+            except OperatorError as error:
+                self._give_up(error)
+                return
+            except Exception as error:  # noqa: BLE001 - the outermost loop: said in the log, and tried again
+                failures += 1
+                self.engine.failed(error)
+                _say_failure(failures, error)
+                self._stopping.wait(min(_FAILING_WAIT_S_MAX, 0.25 * 2 ** min(failures, 10)))
+            else:
+                if failures:
+                    _log.info("the engine works again, after %d failures", failures)
+                failures = 0
+
+    def _end_engine(self) -> None:
+        try:
+            self.engine.end()
+        except StoreUnavailable as error:
+            _log.warning("%s; other processes wait for this one until they hold it for dead", error)
 
 
 def endpoint(broker: BrokerConfig) -> Endpoint:
@@ -306,32 +313,50 @@ def endpoint(broker: BrokerConfig) -> Endpoint:
     )
 
 
-def check_tls_files(served: WebConfig) -> None:
-    """Load the files once before anything starts; raises `ConfigError`, which names them."""
-    if served.tls_cert_file is None or served.tls_key_file is None:
+def _judge_settings(config: CollectorConfig, process: str) -> JudgeSettings:
+    judge = config.judge
+    return JudgeSettings(
+        holder=process,
+        canary_s=judge.canary_s,
+        lost_hold_s=judge.lost_hold_s * judge.hold_scale,
+        opening_grace_s=judge.opening_grace_s,
+    )
+
+
+def _embedded_broker(config: CollectorConfig, process: str, stack: ExitStack) -> EmbeddedBroker:
+    broker = EmbeddedBroker(port=config.embedded_broker.port, process=process, data_dir=config.data_dir)
+    stack.enter_context(broker)
+    broker.start()
+    return broker
+
+
+def _way_to(broker: EmbeddedBroker | None, process: str) -> Endpoint:
+    assert broker is not None  # noqa: S101 - without a named broker there is an embedded one
+    handover = broker.handover
+    return Endpoint(host=handover.host, port=handover.port, username=process, password=handover.process_password)
+
+
+def _say_failure(failures: int, error: Exception) -> None:
+    if failures > 1:
         return
-    for key, path in (("web.tls_cert_file", served.tls_cert_file), ("web.tls_key_file", served.tls_key_file)):
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise ConfigError(f"{key}: expected a readable file, got {path}: {error.strerror}") from None
+    if isinstance(error, StoreUnavailable):
+        _log.error("%s; nothing is acknowledged until it does, terminals hold their events", error)
+    else:
+        _log.error("the engine failed and tries again", exc_info=error)
+
+
+def _true_of(ask: Callable[[], bool]) -> bool:
     try:
-        # A key under a password would be asked for on the terminal, which a service does not have.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            served.tls_cert_file, served.tls_key_file, password=lambda: b""
-        )
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"web.tls_cert_file, web.tls_key_file: expected a certificate and its key without a password, both in PEM, "
-            f"got {served.tls_cert_file} and {served.tls_key_file}: {error.reason or 'they hold something else'}"
-        ) from None
+        return ask()
+    except StoreUnavailable:
+        return False
 
 
-def web_url(served: WebConfig, listener: socket.socket) -> str:
-    """Name the address at which a browser finds it."""
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'https' if served.tls else 'http'}://{shown}:{port}"
+def _collect_seldom() -> None:
+    """Have the cycle collector walk over what is new when it is much, and never over what was imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, *GC_GENERATIONS)
 
 
 def _secret(path: Path | None) -> str | None:
@@ -343,53 +368,39 @@ def _secret(path: Path | None) -> str | None:
         raise ConfigError(f"broker.password_file: expected a readable file, got {path}: {error}") from None
 
 
+def _file(role: Role, process: str, of_serve: str) -> str:
+    return of_serve if role is Role.SERVE else f"{process}{Path(of_serve).suffix}"
+
+
 @contextmanager
-def _data_dir(path: Path) -> Iterator[None]:
-    """Make the directory and hold it for this process alone."""
+def _opened(config: CollectorConfig, role: Role) -> Iterator[Store]:
+    """Open the database; raises `RolesApartUnsupported`, or `ConfigError` where processes apart lack a broker."""
+    store = Store.open(config.database_url_used)
+    try:
+        if role is not Role.SERVE and store.one_process:
+            raise RolesApartUnsupported(
+                f"{role} alone: expected PostgreSQL, got SQLite, which one process writes: it runs all roles in one "
+                f'`tillwatch-collector serve`; for roles apart set database_url = "postgresql://..."'
+            )
+        if role is not Role.SERVE and DUTIES[role].subscriptions and config.broker is None:
+            raise ConfigError(f"broker: {role} alone expected the broker that all processes reach, got none")
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def data_dir_held(path: Path, lock_file: str = LOCK_FILE) -> Iterator[None]:
+    """Make the directory and hold it, or a process's name in it, for this process alone."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (path / LOCK_FILE).open("a", encoding="utf-8")
+        lock = (path / lock_file).open("a", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"data_dir: expected a directory to write in, got {path}: {error.strerror}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise DataDirInUse(f"data_dir: expected one collector in {path}, another one runs there") from None
+            who = "collector" if lock_file == LOCK_FILE else f"process {Path(lock_file).stem}"
+            raise DataDirInUse(f"data_dir: expected one {who} in {path}, another one runs there") from None
         yield
-
-
-@contextmanager
-def _bound(served: WebConfig) -> Iterator[socket.socket]:
-    """Bind before anything else is started: an address that is taken is the commonest mistake."""
-    family = socket.AF_INET6 if ":" in served.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((served.host, served.port))
-        except socket.gaierror:
-            raise ConfigError(f"web.host: expected an address or a name of this machine, got {served.host!r}") from None
-        except OSError as error:
-            raise WebAddressTaken(
-                f"web.port: expected {served.host}:{served.port} to be free, got: {error.strerror}; "
-                f"choose another, 0 for any"
-            ) from None
-        yield listener
-
-
-@contextmanager
-def _signals_to(server: uvicorn.Server) -> Iterator[None]:
-    """End the server on a signal; it raises the signal once more when done, and our handler lets the clean-up go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: object) -> None:
-        server.should_exit = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

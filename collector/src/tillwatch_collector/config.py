@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tillwatch_collector.domain.retention import Retention
 from tillwatch_collector.errors import OperatorError
 from tillwatch_protocol.vocabulary import ProcessName
 
@@ -125,7 +126,45 @@ class JudgeConfig(_Section):
     opening_grace_s: Annotated[float, Field(ge=0, le=4 * 3600)] = 900.0
     """Time after a store's opening in which people are still switching things on."""
     canary_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
-    tick_s: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    tick_s: Annotated[float, Field(ge=0.05, le=60)] = 0.25
+    """An idle tick reads a few rows, some milliseconds of work; a fault waits half of this on average."""
+
+
+Days = Annotated[int, Field(ge=1, le=36_500)]
+"""A hundred years are for ever."""
+
+
+class HistoryConfig(_Section):
+    """What is kept of measures, and how fine for how long."""
+
+    enabled: bool = True
+    samples_days: Days = 14
+    """The fine past: the week of a fault, and the one before it to compare with."""
+    hourly_days: Days = 100
+    """A quarter, for what changes with weekdays and weather."""
+    daily_days: Days = 1_100
+    """Three years, the life of a warranty, for what ages."""
+
+    @model_validator(mode="after")
+    def _coarser_longer(self) -> Self:
+        if not self.samples_days <= self.hourly_days <= self.daily_days:
+            raise ValueError("expected samples_days <= hourly_days <= daily_days: what is coarse is kept longer")
+        return self
+
+
+class RetentionConfig(_Section):
+    """How long all else that grows is kept."""
+
+    events_days: Days = 400
+    """PCI DSS 4.0.1, 10.5.1: twelve months of log, with a month to look at them."""
+    tickets_days: Days = 1_100
+    """Of tickets that ended, with journal and faults: a warranty's three years."""
+    quarantine_days: Days = 30
+    """Somebody looks at what could not be used within a month, or never."""
+    quarantine_rows_max: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
+    """Some 200 MB at their longest: a peer that talks nonsense fills no disk."""
+    streams_kept: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Of a terminal, however old; beyond them those go that were not heard for events_days."""
 
 
 class CollectorConfig(BaseSettings):
@@ -139,17 +178,31 @@ class CollectorConfig(BaseSettings):
     database_url: Annotated[str, Field(min_length=1)] | None = None
     """By default SQLite in `data_dir`."""
     process: ProcessName = "collector.1"
-    """Name of this process on the wire, and its user at the broker."""
+    """Name of this process on the wire, and its user at the broker; by default `ingest.1`, `tick.1` or `web.1` where
+    one role runs alone. Every process needs its own."""
     broker: BrokerConfig | None = None
     embedded_broker: EmbeddedBrokerConfig = Field(default_factory=EmbeddedBrokerConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
+    history: HistoryConfig = Field(default_factory=HistoryConfig)
+    retention: RetentionConfig = Field(default_factory=RetentionConfig)
 
     @model_validator(mode="after")
     def _one_broker(self) -> Self:
         if self.broker is not None and "embedded_broker" in self.model_fields_set:
             raise ValueError("expected one of [broker] and [embedded_broker], got both")
         return self
+
+    @property
+    def retained(self) -> Retention:
+        """How long everything is kept."""
+        history = self.history
+        return Retention(
+            samples_days=history.samples_days,
+            hourly_days=history.hourly_days,
+            daily_days=history.daily_days,
+            **self.retention.model_dump(),
+        )
 
     @property
     def database_url_used(self) -> str:

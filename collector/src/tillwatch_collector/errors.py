@@ -4,19 +4,24 @@ CollectorError
 ├── OperatorError            the installation must change
 │   ├── PolicyInvalid        the policy file cannot be used; says the key, what was expected and what came
 │   ├── LeaseHeldElsewhere   another process ticks; this one may not
+│   ├── ProcessNameTaken     another process was started under this one's name
 │   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported,
-│       DatabaseUrlUnusable, DatabaseMissing
+│       DatabaseUrlUnusable, DatabaseMissing, DatabaseInUse, SchemaTooNew, BackupUnwritable, BackupTooNew,
+│       AuthorityUnusable, RevocationNotInForce
 ├── CallerError              what was asked cannot be done; nothing changed
 │   ├── TicketUnknown        no such ticket
 │   ├── TicketActionIllegal  the ticket's status does not take the action
 │   ├── ReasonMissing        a person's action on a ticket needs its reason
 │   ├── HoursInvalid         opening hours or their time zone make no sense
-│   └── in their modules: SortUnknown, ImportRefused, TokenUnknown, UnknownReference, ValueRefused, NotKnown,
-│       KnownAlready
+│   └── in their modules: SortUnknown, PlotRefused, ImportRefused, TokenUnknown, UnknownReference, ValueRefused,
+│       NotKnown, KnownAlready, BackupExists, BackupUnusable, DatabaseEmpty, DatabaseNotEmpty,
+│       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused
+├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError
     ├── RowRefused           the database refuses what a row says
     └── StoreUnavailable     the database does not answer, or is busy beyond its time
+        └── StoreUnreachable the way to it is broken; the message says where it was sought
 """
 
 
@@ -34,6 +39,10 @@ class PolicyInvalid(OperatorError):  # noqa: N818 - the tree reads as a list of 
 
 class LeaseHeldElsewhere(OperatorError):  # noqa: N818
     """Another process ticks."""
+
+
+class ProcessNameTaken(OperatorError):  # noqa: N818
+    """Another process was started under this one's name."""
 
 
 class CallerError(CollectorError):
@@ -56,6 +65,10 @@ class HoursInvalid(CallerError):  # noqa: N818
     """Opening hours or their time zone make no sense."""
 
 
+class ClockApart(CollectorError):  # noqa: N818
+    """This machine and the database do not agree on the time."""
+
+
 class LeaseLost(CollectorError):  # noqa: N818
     """Another process took the tick over; what was not committed is void."""
 
@@ -70,3 +83,7 @@ class RowRefused(StoreError):  # noqa: N818
 
 class StoreUnavailable(StoreError):  # noqa: N818
     """The database does not answer, or is busy beyond its time."""
+
+
+class StoreUnreachable(StoreUnavailable):
+    """The way to the database is broken; the message says where it was sought, which is for operators alone."""

@@ -44,6 +44,7 @@ def _carried_out(store: Store, rows: Sequence[ImportRow], now: datetime) -> tupl
     with store.transaction() as repository:
         inventory = Inventory(repository.connection)
         plan = inventory.plan_import(rows)
-        inventory.carry_out(plan, now)
+        # Marks first: who takes messages in holds them, too, before it writes a terminal that is new to it.
         repository.facts.mark([terminal.terminal_id for terminal in plan.updated])
+        inventory.carry_out(plan, now)
     return plan.reports

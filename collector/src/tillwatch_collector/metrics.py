@@ -31,9 +31,22 @@ class Metrics:
         self.listening_s = self._counter("listening_seconds", "Time in which the collector heard.")
         self.blind_s = self._counter("blind_seconds", "Time in which the collector did not hear.")
         self.engine_failures = self._counter("engine_failures", "Rounds of the engine that failed and were repeated.")
+        self.ticking = self._gauge("ticking", "Whether this process is the one that judges.")
         self.tick_s = Histogram(
             "tillwatch_tick_seconds", "Time of one tick of judge.", registry=self.registry, buckets=_TICK_BUCKETS_S
         )
+
+        self.samples = self._counter("samples", "Samples of measures that were kept.")
+        self.upkeep_rows = self._counter("upkeep_rows", "Rows that upkeep rolled up or deleted.", "chore")
+        self.upkeep_s = Histogram(
+            "tillwatch_upkeep_seconds", "Time of one step of upkeep.", registry=self.registry, buckets=_TICK_BUCKETS_S
+        )
+        self.rollups_waiting = self._gauge("rollups_waiting_hours", "Hours that are over and not rolled up.")
+
+    def forget_fleet(self) -> None:
+        """Show no fleet: another process does."""
+        self.terminals.clear()
+        self.tickets_open.clear()
 
     def set_fleet(self, fleet: FleetView) -> None:
         """Show the fleet as it stands; what is no longer there is no longer shown."""

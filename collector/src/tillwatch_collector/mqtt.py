@@ -8,6 +8,9 @@ On each connection, in this order: subscribe, and when that is granted say `onli
 `offline`), so that what agents send on hearing it finds us listening. An earlier connection's will that comes after
 it is answered by saying it again.
 
+Where several processes share a subscription, one that nobody reads from (a database that is away, a machine at its
+end) leaves the broker, with its goodbye, until somebody reads again: its share goes to the others instead of waiting.
+
 The inbox is bounded. When it is full the network thread waits: TCP then holds the broker back, and the broker its
 publishers. Dropping instead would lose heartbeats silently; growing would end in the kernel's arms. Acknowledgements
 that cannot leave are dropped and counted: the events they speak of come again, and are acknowledged again.
@@ -17,11 +20,12 @@ published before the subscription is granted.
 """
 
 import logging
-import queue
 import random
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
@@ -34,6 +38,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from tillwatch_collector.flows import dispatch
 from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.ingest import Delivery
+from tillwatch_collector.inbox import Inbox
 from tillwatch_protocol import topics
 
 INBOX_MESSAGES_MAX = 20_000
@@ -51,6 +56,14 @@ BACKOFF_S_MAX = 30.0
 
 GOODBYE_TIMEOUT_S = 3.0
 """For the last words to leave; a broker that takes longer publishes our will instead."""
+
+PIECE_BYTES = 256 * 1024
+"""Read at once: some two hundred heartbeats, and what a kernel's buffer usually holds."""
+
+_LOOK_S = 1.0
+_ROOM_WAIT_S = 0.5
+ANSWER_TIMEOUT_S = 10.0
+"""For a broker's yes or no to one client that asks nothing else."""
 
 _SUBACK_REFUSED = 0x80
 
@@ -112,13 +125,84 @@ def _guarded(callback: Callable[_Arguments, None]) -> Callable[_Arguments, None]
     return guarded
 
 
+class Pieces:
+    """A socket that is read in large pieces.
+
+    paho asks for each packet in four portions. Read from the system, each of them would hand the interpreter to the
+    engine's thread and wait to have it back: with a thousand messages a second that is all it would do.
+    """
+
+    def __init__(self, plain: socket.socket) -> None:
+        self._plain = plain
+        self._piece = b""
+        self._place = 0
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Read from the piece at hand, or the next one."""
+        if self._place == len(self._piece):
+            self._piece, self._place = self._plain.recv(PIECE_BYTES), 0
+        portion = self._piece[self._place : self._place + buffer_size]
+        self._place += len(portion)
+        return portion
+
+    def pending(self) -> int:
+        """How many bytes can be had without waiting."""
+        hidden = self._plain.pending() if isinstance(self._plain, ssl.SSLSocket) else 0
+        return len(self._piece) - self._place + hidden
+
+    def send(self, buffer: bytes | bytearray) -> int:
+        """Send what goes now."""
+        return self._plain.send(buffer)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._plain.close()
+
+    def fileno(self) -> int:
+        """Name it to `select`."""
+        return self._plain.fileno()
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - as a socket has it
+        """Have it wait or not."""
+        self._plain.setblocking(flag)
+
+
+class _Client(paho.Client):
+    """paho's client over a socket that is read in pieces; what a piece holds is handled before the next wait."""
+
+    def _create_socket(self) -> Any:
+        return Pieces(super()._create_socket())  # type: ignore[arg-type]
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Handle what is there to be read."""
+        result = super().loop_read(max_packets)
+        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and isinstance(pieces := self.socket(), Pieces):
+            if not pieces.pending():
+                break
+            result = super().loop_read(max_packets)
+        return result
+
+
 class BrokerLink:
-    """One process's link. `start`, then read `inbox`; `publish` from any one thread; `stop` says goodbye."""
+    """One process's link. `start`, then read `inbox`; `publish` from any one thread; `stop` says goodbye.
+
+    With `unattended_s` it leaves the broker while nobody has read for so long.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, *, process: str, hello: Outgoing, farewell: Outgoing, rng: random.Random
+        self,
+        endpoint: Endpoint,
+        *,
+        process: str,
+        hello: Outgoing,
+        farewell: Outgoing,
+        rng: random.Random,
+        subscriptions: Sequence[str] = topics.INGEST_SUBSCRIPTIONS,
+        unattended_s: float | None = None,
     ) -> None:
-        self.inbox: queue.Queue[Incoming] = queue.Queue(INBOX_MESSAGES_MAX)
+        self.inbox: Inbox[Incoming] = Inbox(INBOX_MESSAGES_MAX)
+        self._filters = [(name.replace("{process}", process), 1) for name in subscriptions]
+        self._unattended_s = unattended_s
         self._endpoint = endpoint
         self._process = process
         self._hello = hello
@@ -188,6 +272,8 @@ class BrokerLink:
 
     def _live(self) -> bool:
         """Live through one connection; whether there was one."""
+        if self._unattended():
+            return False
         try:
             client = self._make_client()
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
@@ -196,7 +282,9 @@ class BrokerLink:
             return False
         self._client = client
         client.loop_start()
-        self._down.wait()
+        while not self._down.wait(_LOOK_S):
+            if self._unattended():
+                self._leave(client)
         was_connected = self.connected
         self._connected.clear()
         self._client = None
@@ -204,6 +292,16 @@ class BrokerLink:
         if was_connected:
             self._put(BrokerLost(at=datetime.now(UTC)))
         return was_connected
+
+    def _unattended(self) -> bool:
+        """Whether others should have what lies here unread."""
+        return self._unattended_s is not None and self.inbox.unattended_s > self._unattended_s
+
+    def _leave(self, client: paho.Client) -> None:
+        _log.warning("nobody has read what came for %.0f s: it is left to others for now", self.inbox.unattended_s)
+        if self.connected:
+            _wait_published(_publish(client, self._farewell))
+        self._down.set()
 
     def _end(self, client: paho.Client) -> None:
         """Disconnect and end paho's thread; one that does not end (a broker that reads nothing) is left, a daemon."""
@@ -214,7 +312,7 @@ class BrokerLink:
 
     def _make_client(self) -> paho.Client:
         endpoint = self._endpoint
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._process,
             clean_session=True,
@@ -239,11 +337,14 @@ class BrokerLink:
     def _put(self, item: Incoming) -> None:
         """Wait for room, as long as it takes; at the end nobody makes room any more."""
         while not self._stopping.is_set():
-            try:
-                self.inbox.put(item, timeout=0.5)
-            except queue.Full:
-                continue
-            return
+            if self.inbox.put(item, _ROOM_WAIT_S):
+                return
+
+    def _put_delivery(self, delivery: Delivery) -> None:
+        """Wait for room while the connection that brought it is wanted; what is left comes again, or is outdated."""
+        put = self.inbox.put(delivery)
+        while not (put or self._down.is_set() or self._stopping.is_set()):
+            put = self.inbox.put(delivery, _ROOM_WAIT_S)
 
     def _say_failing(self, why: str) -> None:
         if not self._failing:
@@ -258,8 +359,7 @@ class BrokerLink:
             self._say_failing(f"it refuses us: {reason}")
             self._down.set()
             return
-        filters = [(name.replace("{process}", self._process), 1) for name in topics.INGEST_SUBSCRIPTIONS]
-        client.subscribe(filters)
+        client.subscribe(self._filters)
 
     @_guarded
     def _on_subscribe(self, client: paho.Client, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -287,14 +387,15 @@ class BrokerLink:
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if client is not self._client:
             return
-        if message.topic == self._hello.topic:
+        topic = message.topic
+        if topic == self._hello.topic:
             listens = self.connected and not self._stopping.is_set()
             if listens and dispatch.denies(bytes(message.payload), self._hello):
                 _publish(client, self._hello)
             return
-        self._put(
+        self._put_delivery(
             Delivery(
-                topic=message.topic,
+                topic=topic,
                 payload=bytes(message.payload),
                 retained=message.retain,
                 received_at=datetime.now(UTC),
@@ -311,3 +412,34 @@ def _wait_published(info: paho.MQTTMessageInfo) -> None:
         info.wait_for_publish(GOODBYE_TIMEOUT_S)
     except (ValueError, RuntimeError) as error:
         _log.warning("could not say goodbye to the broker: %s", error)
+
+
+def take_over(endpoint: Endpoint, client_id: str) -> bool:
+    """Connect once under a client id and leave, which ends whoever had it; whether the broker let us in.
+
+    Raises `OSError` when there is no broker, or one that we do not trust.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=True,
+        protocol=paho.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    context = endpoint.tls_context()
+    if context is not None:
+        client.tls_set_context(context)
+    answers: list[bool] = []
+    client.on_connect = lambda *said: answers.append(not said[3].is_failure)
+    try:
+        client.connect(endpoint.host, endpoint.port, endpoint.keepalive_s)
+    except ssl.SSLCertVerificationError:
+        raise
+    except ssl.SSLError:
+        return False  # TLS 1.2 refuses a certificate within the handshake, 1.3 at the first word after it
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+    while not answers and client.loop(timeout=0.5) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        if time.monotonic() >= deadline_s:
+            raise TimeoutError(f"expected an answer within {ANSWER_TIMEOUT_S:.0f} s, got none")
+    client.disconnect()
+    return answers == [True]

@@ -7,26 +7,28 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from tillwatch_collector import tokens
-from tillwatch_collector.api import fleet, inventory, operations, problems, tickets
+from tillwatch_collector.api import fleet, history, inventory, operations, problems, tickets
 from tillwatch_collector.api.context import WebContext
 from tillwatch_collector.api.gate import PUBLIC, Gate
-from tillwatch_collector.console import pages
+from tillwatch_collector.console import pages as console
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
+_PARTS = (operations, inventory, history, tickets, fleet, console)
 
-def create(context: WebContext) -> ASGIApp:
-    """Build the application that a server runs."""
+
+def create(context: WebContext, *, pages: bool = True) -> ASGIApp:
+    """Build the application that a server runs; without `pages` it has the operators' routes alone."""
     hosts = frozenset({*context.settings.allowed_hosts, context.settings.host})
     return Gate(
-        routes(context),
+        routes(context, pages=pages),
         allowed_hosts=hosts,
         body_bytes_max=context.settings.body_bytes_max,
         find_holder=lambda secret: find_holder(context, secret),
     )
 
 
-def routes(context: WebContext) -> FastAPI:
+def routes(context: WebContext, *, pages: bool = True) -> FastAPI:
     """Build the routes alone, without the gate."""
     app = _Described(
         title="tillwatch collector",
@@ -39,7 +41,7 @@ def routes(context: WebContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for part in (operations, inventory, tickets, fleet, pages):
+    for part in _PARTS if pages else (operations,):
         app.include_router(part.router)
     return app
 

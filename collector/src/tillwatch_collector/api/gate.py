@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tillwatch_collector.api import problems
 from tillwatch_collector.config import is_loopback
+from tillwatch_collector.errors import StoreUnavailable
 from tillwatch_collector.tokens import Principal
 from tillwatch_collector.tokens import Scope as TokenScope
 
@@ -84,7 +85,10 @@ class Gate:
             return
         headers = Headers(scope=scope)
         for check in self._checks:
-            refusal = await check(scope, headers)
+            try:
+                refusal = await check(scope, headers)
+            except StoreUnavailable as error:
+                refusal = problems.unavailable(error)
             if refusal is not None:
                 await refusal(scope, receive, _with_headers(send))
                 return

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from tillwatch_collector.errors import CallerError, StoreUnavailable
+from tillwatch_collector.errors import CallerError, RowRefused, StoreUnavailable, StoreUnreachable
 from tillwatch_collector.store.inventory import UnknownReference
 from tillwatch_collector.store.queries import SortUnknown
 
@@ -63,6 +63,12 @@ def answer(
     return JSONResponse(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
+def unavailable(error: StoreUnavailable) -> JSONResponse:
+    """Say the database's own reason, such as "database or disk is full", unless it tells where the database is."""
+    said = "the database cannot be reached" if isinstance(error, StoreUnreachable) else str(error)
+    return answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{said}; try again", headers={"Retry-After": "5"})
+
+
 def install(app: FastAPI) -> None:
     """Let the application answer its errors so."""
     handlers: dict[type[Exception], Any] = {
@@ -73,7 +79,8 @@ def install(app: FastAPI) -> None:
         UnknownReference: _unknown_reference,
         SortUnknown: _sort_unknown,
         CallerError: _caller_error,
-        StoreUnavailable: _store_unavailable,
+        RowRefused: _row_refused,
+        StoreUnavailable: lambda _request, error: unavailable(error),
         Exception: _unforeseen,
     }
     for error, handler in handlers.items():
@@ -116,9 +123,9 @@ def _caller_error(_request: Request, error: CallerError) -> JSONResponse:
     return answer(HTTPStatus.CONFLICT, str(error))
 
 
-def _store_unavailable(_request: Request, error: StoreUnavailable) -> JSONResponse:
-    """Say the database's own reason: SQLite's are words such as "database or disk is full", without a path."""
-    return answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}; try again", headers={"Retry-After": "5"})
+def _row_refused(_request: Request, error: RowRefused) -> JSONResponse:
+    """Answer a value that a database cannot hold, such as a NUL in the path to a terminal."""
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

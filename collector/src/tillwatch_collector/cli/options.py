@@ -42,7 +42,7 @@ def opened(path: Path | None) -> Iterator[Store]:
     """Open the database of the settings, its schema brought up to date."""
     used = settings(path)
     if path is None:
-        _expect_there(used)
+        expect_there(used)
     used.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store.open(used.database_url_used)
     try:
@@ -52,7 +52,7 @@ def opened(path: Path | None) -> Iterator[Store]:
         store.close()
 
 
-def _expect_there(used: CollectorConfig) -> None:
+def expect_there(used: CollectorConfig) -> None:
     """Make no new database where a forgotten --config is likelier: its tokens would open nothing."""
     named = {"data_dir", "database_url"} & used.model_fields_set
     if not named and not used.database_file.exists():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tillwatch_collector.cli import inventory, serving, tickets, tokens
+from tillwatch_collector.cli import backup, inventory, pki, serving, tickets, tokens
 from tillwatch_collector.cli.output import say, warn
 from tillwatch_collector.errors import CollectorError, OperatorError
 
@@ -20,6 +20,9 @@ commands = typer.Typer(
 )
 for command in (serving.serve, serving.migrate, serving.ingest, serving.tick, serving.web):
     commands.command()(command)
+commands.command()(backup.backup)
+commands.command()(backup.restore)
+commands.add_typer(pki.commands, name="pki")
 commands.add_typer(tokens.commands, name="token")
 commands.add_typer(inventory.commands, name="inventory")
 commands.add_typer(tickets.commands, name="ticket")

@@ -1,7 +1,8 @@
 """Running the collector: `serve`, its roles alone, and `migrate`."""
 
 import logging
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,17 +11,13 @@ from tillwatch_collector.broker import HANDOVER_FILE
 from tillwatch_collector.cli.options import ConfigOption, opened, settings
 from tillwatch_collector.cli.output import say, warn
 from tillwatch_collector.config import CollectorConfig
-from tillwatch_collector.errors import OperatorError
+from tillwatch_collector.roles import Role
 from tillwatch_collector.store.inventory import Tokens
-from tillwatch_collector.store.session import Store, usable_url
+from tillwatch_collector.store.session import Store
 
 LogOption = Annotated[
     str, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL", show_default=True)
 ]
-
-
-class RolesApartUnsupported(OperatorError):  # noqa: N818 - it names what is so
-    """Separate roles need a database that many processes write."""
 
 
 def serve(config: ConfigOption = None, log_level: LogOption = "info") -> None:
@@ -37,19 +34,29 @@ def serve(config: ConfigOption = None, log_level: LogOption = "info") -> None:
     app.serve(used, lambda address: _announce(used, config, address))
 
 
-def ingest(config: ConfigOption = None) -> None:
-    """Not in this version, where `serve` takes in, too."""
-    _refuse_apart("ingest", settings(config))
+def ingest(config: ConfigOption = None, log_level: LogOption = "info") -> None:
+    """Run one role alone: take in a share of what terminals send.
+
+    Any number may run beside each other over one PostgreSQL and one broker with shared subscriptions; each needs a
+    process name (and a certificate) of its own, such as ingest.2. On the address in [web] it serves /healthz, /readyz
+    and /metrics alone.
+    """
+    _run_apart(Role.INGEST, config, log_level)
 
 
-def tick(config: ConfigOption = None) -> None:
-    """Not in this version, where `serve` judges, too."""
-    _refuse_apart("tick", settings(config))
+def tick(config: ConfigOption = None, log_level: LogOption = "info") -> None:
+    """Run one role alone: judge, and open and resolve tickets.
+
+    One of those that run does it; the others stand by and take over within some 15 seconds. Each needs a process name
+    (and a certificate) of its own, such as tick.2. On the address in [web] it serves /healthz, /readyz and /metrics
+    alone.
+    """
+    _run_apart(Role.TICK, config, log_level)
 
 
-def web(config: ConfigOption = None) -> None:
-    """Not in this version, where `serve` has the pages, too."""
-    _refuse_apart("web", settings(config))
+def web(config: ConfigOption = None, log_level: LogOption = "info") -> None:
+    """Run one role alone: serve pages and API. Any number may; they need PostgreSQL, and no broker."""
+    _run_apart(Role.WEB, config, log_level)
 
 
 def migrate(config: ConfigOption = None) -> None:
@@ -58,12 +65,11 @@ def migrate(config: ConfigOption = None) -> None:
         say("the database is up to date")
 
 
-def _refuse_apart(role: str, used: CollectorConfig) -> NoReturn:
-    usable_url(used.database_url_used)
-    raise RolesApartUnsupported(
-        f"{role} alone: expected PostgreSQL, got SQLite, which one process writes: this version runs all roles in one "
-        f"`tillwatch-collector serve`; PostgreSQL follows in a coming one"
-    )
+def _run_apart(role: Role, config: Path | None, log_level: str) -> None:
+    _log_at(log_level)
+    used = settings(config)
+    process = app.process_named(used, role)
+    app.run(used, role, lambda address: say(f"{process} listening on {address}"))
 
 
 def _log_at(level: str) -> None:

@@ -6,15 +6,14 @@ machine within one start of the agent. Each alone can be a late message or a rep
 more than `SPAN_INTERVALS` after the one before, are two agents that speak in turn.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 SWITCHES = 4
 SPAN_INTERVALS = 10
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """When a terminal was last heard, and by which stream it speaks."""
 
     heard_at: datetime
@@ -28,13 +27,13 @@ def heard(sighting: Sighting | None, at: datetime) -> Sighting:
     """Note that something came, at the collector's time `at`."""
     if sighting is None:
         return Sighting(heard_at=at)
-    return sighting if sighting.heard_at >= at else replace(sighting, heard_at=at)
+    return sighting if sighting.heard_at >= at else sighting._replace(heard_at=at)
 
 
 def switched(sighting: Sighting, at: datetime, interval_s: int) -> Sighting:
     """Count one sign of a second speaker."""
     lately = shared_lately(sighting.switched_at, at, interval_s)
-    return replace(sighting, stream_switches=sighting.stream_switches + 1 if lately else 1, switched_at=at)
+    return sighting._replace(stream_switches=sighting.stream_switches + 1 if lately else 1, switched_at=at)
 
 
 def shared_lately(switched_at: datetime | None, now: datetime, interval_s: int) -> bool:

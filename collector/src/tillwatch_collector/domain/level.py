@@ -4,11 +4,10 @@ Equal numbers with different content come from copies of one outbox; then the gr
 of arrival ends alike. A change violates this when a time that the collector gives decides which message is newer.
 """
 
-import json
-from dataclasses import dataclass
+import re
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -21,10 +20,12 @@ LevelOrder = tuple[int, int, int, datetime, int, str]
 PresenceOrder = tuple[int, int, bool, bool, str]
 
 _READINGS = TypeAdapter(tuple[Reading, ...])
+_AGE = re.compile(rb'\},"age_s":[^}]+\}')
+"""How a dumped reading ends: with its facts, an object, and its age. Nothing inside can look so: what stands before a
+measure or a fact is no brace."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LevelHead:
+class LevelHead(NamedTuple):
     """What orders a stream's levels, and tells whether a newer one says anything new; not the readings themselves."""
 
     boot_epoch: int
@@ -45,8 +46,7 @@ class LevelHead:
         return self.boot_epoch, self.beat_no, self.connection_no, self.sent_at, self.event_seq_last, self.digest
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PresenceHead:
+class PresenceHead(NamedTuple):
     """A stream's newest presence."""
 
     boot_epoch: int
@@ -69,7 +69,7 @@ def level_head(heartbeat: Heartbeat, content: bytes) -> LevelHead:
         connection_no=heartbeat.connection.connection_no,
         sent_at=heartbeat.sent_at,
         event_seq_last=heartbeat.event_seq_last,
-        digest=_digest(content, heartbeat.job, heartbeat.agent_version, heartbeat.host_boot_id),
+        digest=_digest(content, _job(heartbeat), heartbeat.agent_version.encode(), heartbeat.host_boot_id.encode()),
         judged_digest=_judged(heartbeat),
         interval_s=heartbeat.interval_s,
         host_boot_id=heartbeat.host_boot_id,
@@ -101,7 +101,7 @@ def event_digest(event: Event) -> str:
 
 
 def _dumped(components: tuple[Reading, ...]) -> bytes:
-    return _READINGS.dump_json(components, exclude={"__all__": {"age_s"}}, exclude_none=True)
+    return _AGE.sub(b"}}", _READINGS.dump_json(components, exclude_none=True))
 
 
 def _scrubbed(reading: Reading) -> Reading:
@@ -112,13 +112,23 @@ def _scrubbed(reading: Reading) -> Reading:
     return reading.model_copy(update={"conditions": conditions, "facts": scrubbed_facts(reading.facts)})
 
 
+def _job(heartbeat: Heartbeat) -> bytes:
+    return heartbeat.job.model_dump_json(exclude_none=True).encode() if heartbeat.job else b""
+
+
 def _judged(heartbeat: Heartbeat) -> str:
-    readings = sorted(
-        [reading.component, reading.health, sorted(c.code for c in reading.conditions), sorted(reading.undetermined)]
-        for reading in heartbeat.components
-    )
-    return _digest(readings, heartbeat.connection.order, heartbeat.interval_s)
+    readings = sorted(map(_judged_reading, heartbeat.components))
+    connection = heartbeat.connection
+    said = f"{connection.boot_epoch} {connection.connection_no} {heartbeat.interval_s} {' '.join(readings)}"
+    return _digest(said.encode())
 
 
-def _digest(*parts: object) -> str:
-    return blake2b(json.dumps(parts, default=str).encode(), digest_size=8).hexdigest()
+def _judged_reading(reading: Reading) -> str:
+    said = f"{reading.component}={reading.health}"
+    if reading.conditions:
+        said += "+" + "+".join(sorted(condition.code for condition in reading.conditions))
+    return said + "?" + "?".join(sorted(reading.undetermined)) if reading.undetermined else said
+
+
+def _digest(*parts: bytes) -> str:
+    return blake2b(b"\0".join(parts), digest_size=8).hexdigest()

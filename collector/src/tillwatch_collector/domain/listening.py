@@ -52,6 +52,11 @@ class Listening:
     """Of this generation."""
 
     @property
+    def last(self) -> Stretch | None:
+        """The stretch that the newest proof ends."""
+        return self.stretches[-1] if self.stretches else None
+
+    @property
     def listened_s(self) -> float:
         """How much time was listened to so far."""
         return self.stretches[-1].ended_s if self.stretches else self.anew_s
@@ -73,14 +78,23 @@ class Listening:
         """Count the time that a canary, sent at `sent_at` on this connection, proves."""
         if self.anew_at is None:
             return self
-        last = self.stretches[-1] if self.stretches else None
+        last = self.last
         if now < (last.ended_at if last else self.anew_at):
             return self.broker_connected(now)
-        if sent_at < self.anew_at or (last and sent_at <= last.ended_at):
+        joins = last is not None and (sent_at - last.ended_at).total_seconds() <= self.gap_max_s
+        return self.proven(last.ended_at if last and joins else sent_at, sent_at)
+
+    def proven(self, began_at: datetime, ended_at: datetime) -> "Listening":
+        """Count a stretch that was listened to without a gap; what of it lies before this generation counts nothing."""
+        if self.anew_at is None:
             return self
-        if last and (sent_at - last.ended_at).total_seconds() <= self.gap_max_s:
-            return replace(self, stretches=(*self.stretches[:-1], replace(last, ended_at=sent_at)))
-        begun = Stretch(began_at=sent_at, ended_at=sent_at, began_s=self.listened_s)
+        last = self.last
+        began_at = max(began_at, self.anew_at)
+        if ended_at < began_at or (last and ended_at <= last.ended_at):
+            return self
+        if last and began_at <= last.ended_at:
+            return replace(self, stretches=(*self.stretches[:-1], replace(last, ended_at=ended_at)))
+        begun = Stretch(began_at=began_at, ended_at=ended_at, began_s=self.listened_s)
         return replace(self, stretches=(*self.stretches, begun)[-STRETCHES_MAX:])
 
     def heard_since_anew(self, at: datetime) -> bool:

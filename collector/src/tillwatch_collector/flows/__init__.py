@@ -2,5 +2,5 @@
 
 Flows are synchronous functions of (repository, input, now) that return their effects; they neither commit nor send.
 Beside them: `fold` (a batch over the facts), `sitting` (one tick of judge), `tickets` (the one way that tickets move),
-`epochs` (a start, a restored database).
+`epochs` (a start, a restored database), `restoring` (what is noted when a backup was put back).
 """

@@ -4,6 +4,7 @@ It sends nothing: the messages are handed to whoever holds the connection.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tillwatch_collector.flows.ingest import IngestEffects
 from tillwatch_protocol import codec, topics
@@ -22,9 +23,9 @@ class Outgoing:
     retain: bool
 
 
-def acks(effects: IngestEffects) -> list[Outgoing]:
-    """Return the acknowledgements of a committed batch."""
-    return [_outgoing(topics.ACK, ack.terminal_id, ack) for ack in effects.acks]
+def acks(effects: IngestEffects, now: datetime) -> list[Outgoing]:
+    """Return the acknowledgements of a committed batch; each tells the collector's time."""
+    return [_outgoing(topics.ACK, ack.terminal_id, ack.model_copy(update={"sent_at": now})) for ack in effects.acks]
 
 
 def announce(process: str, collector_epoch: int) -> Outgoing:

@@ -7,9 +7,10 @@ Nothing here asks the database about a single message. Folding is deterministic 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 from tillwatch_collector.domain import epoch, ranges
+from tillwatch_collector.domain.history import Recorder
 from tillwatch_collector.domain.identity import SWITCHES, Sighting, heard, switched
 from tillwatch_collector.domain.level import (
     LevelHead,
@@ -19,8 +20,10 @@ from tillwatch_collector.domain.level import (
     presence_head,
     readings_json,
 )
+from tillwatch_collector.domain.presence import grace_s
 from tillwatch_collector.domain.ranges import Ranges
 from tillwatch_collector.domain.stream import RANGES_ABOVE_PREFIX_MAX, StreamLedger, record
+from tillwatch_collector.flows.memory import Memory
 from tillwatch_collector.store.facts import (
     EventKey,
     Facts,
@@ -31,12 +34,11 @@ from tillwatch_collector.store.facts import (
     StreamKey,
 )
 from tillwatch_protocol.event import Event, EventBatch
-from tillwatch_protocol.heartbeat import Heartbeat, Presence
+from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceState
 from tillwatch_protocol.scrub import scrubbed
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message of a terminal; without one, only the sign of life that a refused message still is."""
 
     terminal_id: str
@@ -75,13 +77,14 @@ class Tally:
 class Fold:
     """The facts of a batch's terminals, in memory."""
 
-    def __init__(self, facts: Facts, now: datetime) -> None:
+    def __init__(self, facts: Facts, memory: Memory, recorder: Recorder, now: datetime) -> None:
         self._facts = facts
+        self._memory = memory
+        self._recorder = recorder
         self._now = now
         self._sightings: dict[str, Sighting] = {}
-        self._streams: dict[StreamKey, StreamFacts] = {}
-        self._streams_changed: set[StreamKey] = set()
-        self._stream_no_last: dict[str, int] = {}
+        self._streams: dict[str, dict[str, StreamFacts]] = {}
+        self._streams_changed: dict[StreamKey, StreamFacts] = {}
         self._gaps: dict[StreamKey, dict[str, Ranges]] = {}
         self._heads: dict[StreamKey, LevelHead] = {}
         self._levels: dict[StreamKey, NewLevel] = {}
@@ -92,32 +95,44 @@ class Fold:
         self.tally = Tally()
 
     @classmethod
-    def read(cls, facts: Facts, letters: Sequence[Letter], now: datetime) -> Self:
-        """Read what the letters' terminals have."""
-        fold = cls(facts, now)
+    def read(cls, facts: Facts, memory: Memory, recorder: Recorder, letters: Sequence[Letter], now: datetime) -> Self:
+        """Read what the letters' terminals have, as far as it is not remembered."""
+        fold = cls(facts, memory, recorder, now)
         heard_from = {letter.terminal_id for letter in letters if not letter.retained}
-        fold._sightings = facts.meet(heard_from, min(letter.received_at for letter in letters))
-        fold._streams = facts.streams(heard_from)
-        for (terminal_id, stream_id), stream in fold._streams.items():
-            fold._stream_no_last[terminal_id] = max(fold._stream_no_last.get(terminal_id, 0), stream.stream_no)
-            if stream.level is not None:
-                fold._heads[terminal_id, stream_id] = stream.level
+        fold._recall(heard_from, min(letter.received_at for letter in letters))
         fold._presence_heads = facts.presences(
             {letter.terminal_id for letter in letters if isinstance(letter.message, Presence)}
         )
         fold._read_events([letter.message for letter in letters if isinstance(letter.message, EventBatch)])
         return fold
 
+    def _recall(self, terminal_ids: set[str], first_at: datetime) -> None:
+        memory = self._memory
+        unknown = {terminal_id for terminal_id in terminal_ids if terminal_id not in memory.sightings}
+        if unknown:
+            met = self._facts.meet(unknown, first_at)
+            streams: dict[str, dict[str, StreamFacts]] = {terminal_id: {} for terminal_id in unknown}
+            for (terminal_id, stream_id), (stream, head) in self._facts.streams(unknown).items():
+                streams[terminal_id][stream_id] = stream
+                if head is not None:
+                    memory.heads[terminal_id, stream_id] = head
+            for terminal_id, sighting in met.items():
+                memory.keep(terminal_id, sighting, streams[terminal_id])
+        for terminal_id in terminal_ids:
+            self._sightings[terminal_id] = memory.sightings[terminal_id]
+            self._streams[terminal_id] = memory.streams[terminal_id]
+
     def _read_events(self, batches: Sequence[EventBatch]) -> None:
         """Read the gaps of the streams, and the digests of those events that are here already."""
         touched = {(batch.terminal_id, batch.stream_id) for batch in batches}
         found = self._facts.gaps(touched)
         self._gaps = {key: found.get(key, {}) for key in touched}
-        for key, kinds in found.items():
-            stream = self._streams[key]
-            ledger = replace(stream.ledger, dropped=kinds.get("dropped", ()), lost=kinds.get("lost", ()))
-            self._streams[key] = replace(stream, ledger=ledger)
-        here = {key: stream.ledger.stored for key, stream in self._streams.items()} if batches else {}
+        for key, kinds in self._gaps.items():
+            stream = self._streams[key[0]].get(key[1])
+            if stream is not None:
+                ledger = replace(stream.ledger, dropped=kinds.get("dropped", ()), lost=kinds.get("lost", ()))
+                self._put(key, replace(stream, ledger=ledger))
+        here = {key: stream.ledger.stored for key in touched if (stream := self._streams[key[0]].get(key[1]))}
         self._digests = self._facts.digests(
             {
                 (batch.terminal_id, batch.stream_id, event.event_seq)
@@ -143,25 +158,34 @@ class Fold:
                     pass
 
     def write(self) -> None:
-        """Write what changed."""
-        facts = self._facts
+        """Write what changed, note its measures, and remember it."""
+        facts, memory = self._facts, self._memory
         facts.save_sightings(self._sightings, self.tally.marked)
-        facts.save_streams({key: self._streams[key] for key in sorted(self._streams_changed)})
+        facts.save_streams(dict(sorted(self._streams_changed.items())))
         facts.save_levels(list(self._levels.values()))
         facts.save_events(self._events)
         facts.save_presences(self._presences)
-        facts.save_gaps(self._gaps, {key: _gaps(self._streams[key].ledger) for key in self._gaps})
+        facts.save_gaps(self._gaps, {key: _gaps(self._streams[key[0]][key[1]].ledger) for key in self._gaps})
+        for level in self._levels.values():
+            self._recorder.take(level.heartbeat.terminal_id, level.heartbeat.components, level.received_at)
+        memory.heads.update(self._heads)
+        for terminal_id, sighting in self._sightings.items():
+            memory.keep(terminal_id, sighting, self._streams[terminal_id])
 
     def _hear(self, terminal_id: str, at: datetime) -> None:
         """Whoever may have been missed by now is looked at."""
         before = self._sightings[terminal_id]
-        if before.stream_id is None or (at - before.heard_at).total_seconds() > self._interval_s(before, terminal_id):
+        if before.stream_id is None or (at - before.heard_at).total_seconds() > self._patience_s(before, terminal_id):
             self.tally.marked.add(terminal_id)
         self._sightings[terminal_id] = heard(before, at)
 
-    def _interval_s(self, sighting: Sighting, terminal_id: str) -> int:
-        head = self._heads.get((terminal_id, sighting.stream_id or ""))
-        return head.interval_s if head else 0
+    def _patience_s(self, sighting: Sighting, terminal_id: str) -> float:
+        """How long judge waits for a terminal before it may have missed it."""
+        head = self._head((terminal_id, sighting.stream_id or ""))
+        return head.interval_s + grace_s(head.interval_s) if head else 0.0
+
+    def _head(self, key: StreamKey) -> LevelHead | None:
+        return self._heads.get(key) or self._memory.heads.get(key)
 
     def _announce(self, presence: Presence, received_at: datetime) -> None:
         key = (presence.terminal_id, presence.connection.stream_id)
@@ -172,6 +196,10 @@ class Fold:
             self._presence_heads[key] = head
             self._presences[key] = NewPresence(head, received_at)
             self.tally.marked.add(presence.terminal_id)
+        if presence.state is PresenceState.ONLINE:
+            # Whoever connects is answered, with or without events: the acknowledgement tells it the time.
+            stream = self._streams[key[0]].get(key[1])
+            self.tally.acks[key] = stream.ledger.prefix_seq if stream else 0
 
     def _beat(self, heartbeat: Heartbeat, received_at: datetime) -> None:
         key = (heartbeat.terminal_id, heartbeat.connection.stream_id)
@@ -183,7 +211,7 @@ class Fold:
             self.tally.acks[key] = stream.ledger.prefix_seq
         if epoch.plausible(heartbeat.collector_epoch_seen):
             self.tally.epoch_seen_max = max(self.tally.epoch_seen_max, heartbeat.collector_epoch_seen)
-        known = self._heads.get(key)
+        known = self._head(key)
         if known is not None and heartbeat.order < (known.boot_epoch, known.beat_no):
             self.tally.heartbeats_old += 1
             self._compare_boots(heartbeat, known, received_at)
@@ -202,8 +230,7 @@ class Fold:
     ) -> None:
         """Take a heartbeat that is news as its stream's level, and its stream as the terminal's."""
         self.tally.heartbeats += 1
-        known = self._heads.get(key)
-        stored = self._streams[key].level
+        known, stored = self._head(key), self._memory.heads.get(key)
         changed = stored is None or stored.digest != head.digest
         self._heads[key] = head
         self._levels[key] = NewLevel(heartbeat, head, content, received_at, changed)
@@ -213,7 +240,7 @@ class Fold:
         if sighting.stream_id == key[1]:
             return
         self.tally.marked.add(heartbeat.terminal_id)
-        self._sightings[heartbeat.terminal_id] = replace(sighting, stream_id=key[1])
+        self._sightings[heartbeat.terminal_id] = sighting._replace(stream_id=key[1])
         if known is not None:
             self._count_switch(heartbeat, received_at)
 
@@ -233,13 +260,14 @@ class Fold:
         before = self._stream(key, letter.received_at).ledger
         new: list[NewEvent] = []
         refusals: list[Refusal] = []
+        here = before.stored
         for event in batch.events:
             digest = event_digest(event)
             stored = self._digests.get((*key, event.event_seq))
-            if stored is None:
+            if stored is None and not ranges.holds(here, event.event_seq):
                 detail = scrubbed(event.detail) if event.detail else event.detail
                 new.append(NewEvent((*key, event.event_seq), event, detail, digest, letter.received_at))
-            elif stored != digest:
+            elif stored is not None and stored != digest:
                 said = f"event {event.event_seq} is stored with other content ({stored}); got {digest}"
                 refusals.append(Refusal(place=letter.place, error="EventConflict", said=said))
         after = _recorded(before, batch, [item.event for item in new])
@@ -256,18 +284,25 @@ class Fold:
         self.tally.acks[key] = after.prefix_seq
 
     def _stream(self, key: StreamKey, at: datetime) -> StreamFacts:
-        stream = self._streams.get(key)
+        terminal_id, stream_id = key
+        stream = self._streams[terminal_id].get(stream_id)
         if stream is None:
-            number = self._stream_no_last.get(key[0], 0) + 1
-            self._stream_no_last[key[0]] = number
-            stream = self._streams[key] = StreamFacts(stream_no=number, first_heard_at=at)
-            self._streams_changed.add(key)
+            number = max((known.stream_no for known in self._streams[terminal_id].values()), default=0) + 1
+            stream = StreamFacts(stream_no=number, first_heard_at=at)
+            self._put(key, stream)
+            self._streams_changed[key] = stream
         return stream
 
     def _account(self, key: StreamKey, ledger: StreamLedger) -> None:
-        if ledger != self._streams[key].ledger:
-            self._streams[key] = replace(self._streams[key], ledger=ledger)
-            self._streams_changed.add(key)
+        stream = self._streams[key[0]][key[1]]
+        if ledger != stream.ledger:
+            stream = replace(stream, ledger=ledger)
+            self._put(key, stream)
+            self._streams_changed[key] = stream
+
+    def _put(self, key: StreamKey, stream: StreamFacts) -> None:
+        """Take a stream in; the dictionary that is remembered stays as it was until the fold is written."""
+        self._streams[key[0]] = {**self._streams[key[0]], key[1]: stream}
 
 
 def _recorded(ledger: StreamLedger, batch: EventBatch, new: Sequence[Event]) -> StreamLedger:

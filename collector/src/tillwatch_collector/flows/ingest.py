@@ -12,12 +12,15 @@ A change violates this when an acknowledgement names an event that the commit do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
+from tillwatch_collector.domain.history import Recorder
 from tillwatch_collector.errors import RowRefused
 from tillwatch_collector.flows.fold import Fold, Letter, Refusal, Tally
+from tillwatch_collector.flows.memory import Memory
 from tillwatch_collector.store.facts import Facts, Quarantined
 from tillwatch_collector.store.repository import Repository
 from tillwatch_protocol import codec, topics
@@ -29,8 +32,7 @@ from tillwatch_protocol.scrub import excerpt
 from tillwatch_protocol.topics import Address, Direction
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What the broker handed over."""
 
     topic: str
@@ -85,12 +87,27 @@ class _Opened:
 
 
 def ingest(
-    repository: Repository, batch: Sequence[Delivery], now: datetime, settings: IngestSettings | None = None
+    repository: Repository,
+    batch: Sequence[Delivery],
+    now: datetime,
+    *,
+    settings: IngestSettings | None = None,
+    memory: Memory | None = None,
+    recorder: Recorder | None = None,
 ) -> IngestEffects:
-    """Take in a batch; the caller commits, and only then lets the effects out."""
+    """Take in a batch; the caller commits, tells `memory` and `recorder` how that went, and then lets the effects out.
+
+    Without a recorder no history is kept.
+    """
     settings = settings or IngestSettings()
+    memory = memory or Memory(None)
     opened = _open(batch)
-    tallies = _keep(repository.facts, opened.letters, now)
+    if opened.letters:
+        memory.begin(repository)
+    keeping = _Keeping(facts=repository.facts, memory=memory, recorder=recorder or Recorder(), now=now)
+    tallies = keeping.keep(opened.letters)
+    if recorder is not None:
+        repository.history.write(recorder, now)
     refusals = opened.refusals + [refusal for tally in tallies for refusal in tally.refusals]
     repository.facts.quarantine([_quarantined(batch[refusal.place], refusal, settings) for refusal in refusals])
     acks = {key: prefix for tally in tallies for key, prefix in tally.acks.items()}
@@ -142,33 +159,40 @@ def _stopped(message: Heartbeat | EventBatch | Presence) -> bool:
     return isinstance(message, Presence) and message.reason == PresenceReason.STOPPING
 
 
-def _keep(facts: Facts, letters: Sequence[Letter], now: datetime) -> list[Tally]:
-    """Fold and write; what the database refuses is halved until the one message is found."""
-    if not letters:
-        return []
-    try:
-        return [_folded(facts, letters, now)]
-    except RowRefused as error:
-        if len(letters) > 1:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Keeping:
+    """Folding and writing; what the database refuses is halved until the one message is found."""
+
+    facts: Facts
+    memory: Memory
+    recorder: Recorder
+    now: datetime
+
+    def keep(self, letters: Sequence[Letter]) -> list[Tally]:
+        if not letters:
+            return []
+        try:
+            return [self._folded(letters)]
+        except RowRefused as error:
+            self.memory.forget()
+            if len(letters) == 1:
+                return self._without(letters[0], error)
             half = len(letters) // 2
-            return _keep(facts, letters[:half], now) + _keep(facts, letters[half:], now)
-        return _without(facts, letters[0], error, now)
+            return self.keep(letters[:half]) + self.keep(letters[half:])
 
+    def _folded(self, letters: Sequence[Letter]) -> Tally:
+        with self.facts.savepoint():
+            fold = Fold.read(self.facts, self.memory, self.recorder, letters, self.now)
+            fold.take(letters)
+            fold.write()
+        return fold.tally
 
-def _folded(facts: Facts, letters: Sequence[Letter], now: datetime) -> Tally:
-    with facts.savepoint():
-        fold = Fold.read(facts, letters, now)
-        fold.take(letters)
-        fold.write()
-    return fold.tally
-
-
-def _without(facts: Facts, letter: Letter, error: RowRefused, now: datetime) -> list[Tally]:
-    """Keep of a message that the database refuses that its terminal lives, if it takes even that."""
-    if letter.message is None:
-        return []
-    refusal = Refusal(place=letter.place, error=type(error).__name__, said=str(error))
-    return [Tally(refusals=[refusal]), *_keep(facts, [replace(letter, message=None)], now)]
+    def _without(self, letter: Letter, error: RowRefused) -> list[Tally]:
+        """Keep of a message that the database refuses that its terminal lives, if it takes even that."""
+        if letter.message is None:
+            return []
+        refusal = Refusal(place=letter.place, error=type(error).__name__, said=str(error))
+        return [Tally(refusals=[refusal]), *self.keep([letter._replace(message=None)])]
 
 
 def _quarantined(delivery: Delivery, refusal: Refusal, settings: IngestSettings) -> Quarantined:

@@ -29,6 +29,9 @@ from tillwatch_collector.store.repository import Repository
 __all__ = ["Judge", "JudgeEffects", "JudgeSettings"]
 
 LEASE = "tick"
+LEASE_LEFT_MIN = 2 / 3
+"""Of its time: with less left it is prolonged, so that it does not run out while a database is away for a moment."""
+
 COLLECTOR_STORE = "collector:store"
 RESTORED = TicketIdentity(
     subject_kind="collector", subject_id="collector", component=COLLECTOR_STORE, code="restored_from_backup"
@@ -46,11 +49,15 @@ class JudgeEffects:
 class Judge:
     """The tick's memory and its inputs; not thread-safe."""
 
-    def __init__(self, *, policy: Policy, settings: JudgeSettings, listening: Listening, fencing_no: int) -> None:
+    def __init__(
+        self, *, policy: Policy, settings: JudgeSettings, listening: Listening, fencing_no: int, lease_until: datetime
+    ) -> None:
         self.listening = listening
+        """What was heard; whoever ticks keeps it up to date."""
         self._policy = policy
         self._settings = settings
         self._fencing_no = fencing_no
+        self._lease_until = lease_until
         self._terminals: dict[str, Terminal] = {}
         self._looks: Deadlines[str] = Deadlines()
         """On the axis of listened time."""
@@ -76,21 +83,15 @@ class Judge:
         if fencing_no is None:
             raise LeaseHeldElsewhere(f"expected the lease {LEASE!r} to be free for {settings.holder}; another holds it")
         fresh = Listening(gap_max_s=settings.canary_s * settings.canaries_missed_max)
-        judge = cls(policy=policy, settings=settings, listening=listening or fresh, fencing_no=fencing_no)
+        judge = cls(
+            policy=policy,
+            settings=settings,
+            listening=listening or fresh,
+            fencing_no=fencing_no,
+            lease_until=expires_at,
+        )
         judge._remember(repository)
         return judge
-
-    def broker_connected(self, now: datetime) -> None:
-        """Note that a connection stands and its subscriptions are granted: all timers start anew."""
-        self.listening = self.listening.broker_connected(now)
-
-    def broker_lost(self, now: datetime) -> None:
-        """Note that nothing is heard until the next connection."""
-        self.listening = self.listening.broker_lost(now)
-
-    def canary_returned(self, sent_at: datetime, now: datetime) -> None:
-        """Note that a canary of this process, sent at `sent_at`, came back."""
-        self.listening = self.listening.canary_returned(sent_at, now)
 
     def restored(self, told: int, now: datetime) -> None:  # noqa: ARG002 - inputs of one shape
         """Note that an agent has seen an epoch that proves ours restored; the next tick opens the ticket."""
@@ -98,8 +99,7 @@ class Judge:
 
     def tick(self, repository: Repository, now: datetime) -> JudgeEffects:
         """Judge whom there is to judge; raises `LeaseLost`."""
-        expires_at = now + timedelta(seconds=self._settings.lease_s)
-        if not repository.keep_lease(LEASE, self._fencing_no, expires_at):
+        if not self._keep_lease(repository, now):
             raise LeaseLost(f"expected to hold the lease {LEASE!r} with number {self._fencing_no}; another took it")
         sitting = Sitting(repository, policy=self._policy, settings=self._settings, listening=self.listening, now=now)
         if self.listening.anew_at is not None:
@@ -108,6 +108,18 @@ class Judge:
         changes = [*sitting.tickets, *self._report_restored(repository, now), *self._close(repository, now)]
         self._plan_closings(changes, now)
         return JudgeEffects(tickets=tuple(changes), presences=tuple(sitting.presences))
+
+    def release(self, repository: Repository, now: datetime) -> None:
+        """Hand the lease back; this judge is void."""
+        repository.keep_lease(LEASE, self._fencing_no, now)
+
+    def _keep_lease(self, repository: Repository, now: datetime) -> bool:
+        """Whether the lease is ours until the commit; an idle tick writes nothing, so most only look."""
+        lease = timedelta(seconds=self._settings.lease_s)
+        if self._lease_until - now > lease * LEASE_LEFT_MIN:
+            return repository.holds_lease(LEASE, self._fencing_no)
+        self._lease_until = now + lease
+        return repository.keep_lease(LEASE, self._fencing_no, self._lease_until)
 
     def _remember(self, repository: Repository) -> None:
         now_s = self.listening.listened_s
@@ -133,13 +145,29 @@ class Judge:
 
     def _hear(self, repository: Repository, sitting: Sitting) -> None:
         marked = repository.looks.take_marked(self._settings.looks_max)
-        due = self._looks.take_due(self.listening.listened_s, self._settings.looks_max)
+        due = self._missed(repository, self._looks.take_due(self.listening.listened_s, self._settings.looks_max))
         looks = repository.looks.look({*marked, *due})
         sitting.read_hours(looks)
         readings = repository.looks.readings(self._to_read(looks, set(marked)))
         for look in looks:
             terminal = self._terminals.setdefault(look.terminal_id, Terminal())
             self._looks.arm(look.terminal_id, sitting.hear(terminal, look, readings.get(look.terminal_id)))
+
+    def _missed(self, repository: Repository, due: Collection[str]) -> list[str]:
+        """Of those whose deadline has come, return who is to be looked at; who is calm and was heard has time again."""
+        listening, missed = self.listening, set(due)
+        calm = {name: interval_s for name in due if (interval_s := self._calm_interval_s(name))}
+        for terminal_id, heard_at in repository.looks.heard(calm):
+            interval_s = calm[terminal_id]
+            due_s = listening.position_s(heard_at) + interval_s + grace_s(interval_s)
+            if listening.heard_since_anew(heard_at) and due_s > listening.listened_s:
+                self._looks.arm(terminal_id, due_s)
+                missed.discard(terminal_id)
+        return sorted(missed)
+
+    def _calm_interval_s(self, terminal_id: str) -> float | None:
+        terminal = self._terminals.get(terminal_id)
+        return terminal.calm_interval_s if terminal else None
 
     def _to_read(self, looks: Sequence[Look], marked: Collection[str]) -> list[tuple[str, str]]:
         """Return the levels whose readings changed, were not judged yet, or belong to a condition that is followed."""

@@ -74,6 +74,8 @@ class Terminal:
     unread: bool = True
     """Its readings say something that has not been judged."""
     followed: dict[Key, Followed] = field(default_factory=dict)
+    calm_interval_s: float | None = None
+    """How often it beats, while it is online and nothing of it is followed: then to be heard is all there is to see."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +136,7 @@ class Sitting:
         case = _Case(terminal=terminal, look=look, beat_s=beat_s, verdict=verdict, readings=readings or ())
         known_first = sorted(said, key=lambda key: (key not in terminal.followed, key))
         dues = [verdict.due_s, *(self._follow(case, key, said[key]) for key in known_first)]
+        terminal.calm_interval_s = None if terminal.unread or terminal.followed else sight.interval_s
         return min((due_s for due_s in dues if due_s is not None), default=self._now_s + self._settings.idle_look_s)
 
     def write(self) -> None:

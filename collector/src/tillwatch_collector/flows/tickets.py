@@ -19,6 +19,8 @@ MACHINE = "machine:judge"
 OPEN = "open"
 """What the journal calls a ticket's beginning, which no status takes as an action."""
 REASON_CHARS_MAX = 500
+OPEN_ATTEMPTS_MAX = 10
+"""How often the open ticket that is in the way may be closed by another before it is looked at."""
 
 
 class Move(StrEnum):
@@ -59,23 +61,12 @@ def open_or_recur(
     judgements: Judgements, identity: TicketIdentity, rule: Rule, why: Why, now: datetime
 ) -> TicketChange:
     """Open a ticket, or note on the open one that the fault came back."""
-    status = Status.REPORTED
-    opened = judgements.open_ticket(identity, status=status, severity=rule.severity, category=rule.category, now=now)
-    if opened is None:
-        there = judgements.open_ticket_of(identity)
-        if there is None:
-            raise AssertionError("an open ticket was in the way, and there is none")
-        return _moved(judgements, there, Action.RECUR, why, now)
-    judgements.write_journal(_entry(opened, OPEN, why, before=None, after=status, now=now))
-    return TicketChange(
-        ticket_id=opened,
-        move=Move.OPENED,
-        subject_kind=identity.subject_kind,
-        subject_id=identity.subject_id,
-        component=identity.component,
-        code=identity.code,
-        severity=str(rule.severity),
-    )
+    for _ in range(OPEN_ATTEMPTS_MAX):
+        if opened := _opened(judgements, identity, rule, why, now):
+            return opened
+        if there := judgements.open_ticket_of(identity):
+            return _moved(judgements, there, Action.RECUR, why, now)
+    raise AssertionError("an open ticket was in the way, and there is none")
 
 
 def prove(judgements: Judgements, identity: TicketIdentity, why: Why, now: datetime) -> TicketChange | None:
@@ -110,6 +101,25 @@ def act(
         raise TicketUnknown(f"expected the number of a ticket, got {ticket_id}")
     why = Why(actor=actor, reason=reason.strip(), evidence={})
     return _moved(repository.judgements, ticket, action, why, now)
+
+
+def _opened(
+    judgements: Judgements, identity: TicketIdentity, rule: Rule, why: Why, now: datetime
+) -> TicketChange | None:
+    status = Status.REPORTED
+    opened = judgements.open_ticket(identity, status=status, severity=rule.severity, category=rule.category, now=now)
+    if opened is None:
+        return None
+    judgements.write_journal(_entry(opened, OPEN, why, before=None, after=status, now=now))
+    return TicketChange(
+        ticket_id=opened,
+        move=Move.OPENED,
+        subject_kind=identity.subject_kind,
+        subject_id=identity.subject_id,
+        component=identity.component,
+        code=identity.code,
+        severity=str(rule.severity),
+    )
 
 
 def _moved(judgements: Judgements, ticket: KeptTicket, action: Action, why: Why, now: datetime) -> TicketChange:

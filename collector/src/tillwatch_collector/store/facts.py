@@ -5,23 +5,21 @@ order), so that several ingesting processes on PostgreSQL stand in line per term
 one.
 """
 
-import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
-from sqlalchemy.exc import DataError, IntegrityError
 
 from tillwatch_collector.domain.identity import Sighting
 from tillwatch_collector.domain.level import LevelHead, PresenceHead
 from tillwatch_collector.domain.ranges import Ranges, union
 from tillwatch_collector.domain.stream import StreamLedger
-from tillwatch_collector.errors import RowRefused
-from tillwatch_collector.store import tables
-from tillwatch_collector.store.statements import THESE, chunked, insert_missing, these, update_each, upsert
+from tillwatch_collector.store import bulk, tables
+from tillwatch_collector.store.faults import REFUSALS, refused
+from tillwatch_collector.store.statements import THESE, Among, chunked, insert_missing, these, upsert
 from tillwatch_collector.store.tables import table_of
 from tillwatch_protocol.event import Event
 from tillwatch_protocol.heartbeat import Heartbeat
@@ -39,33 +37,49 @@ PRESENCE = table_of(tables.PresenceRow)
 SIGHTING = table_of(tables.SightingRow)
 QUARANTINE = table_of(tables.QuarantineRow)
 
-_SIGHTING_NAMES = tuple(Sighting.__dataclass_fields__)
-_PRESENCE_NAMES = tuple(PresenceHead.__dataclass_fields__)
-_HEAD_NAMES = tuple(LevelHead.__dataclass_fields__)
+_SIGHTING_NAMES = Sighting._fields
+_PRESENCE_NAMES = PresenceHead._fields
+_HEAD_NAMES = LevelHead._fields
+
+_STREAM_WIDTH = len(STREAM.c)
+_LEVEL_KEYS = ("terminal_id", "stream_id")
+_TOUCHED_NAMES = (
+    "boot_epoch", "beat_no", "connection_no", "interval_s", "event_seq_last", "collector_epoch_seen", "sent_at",
+    "received_at", "judged_digest", *_LEVEL_KEYS,
+)  # fmt: skip
+_LEVEL_NAMES = ("host_boot_id", "agent_version", "components", "job", "digest", *_TOUCHED_NAMES)
 
 _LOCK_SIGHTINGS = (
     select(SIGHTING.c.terminal_id, *(SIGHTING.c[name] for name in _SIGHTING_NAMES))
-    .where(SIGHTING.c.terminal_id.in_(THESE))
+    .where(Among(SIGHTING.c.terminal_id))
     .order_by(SIGHTING.c.terminal_id)
     .with_for_update()
 )
+_KNOWN = select(SIGHTING.c.terminal_id).where(Among(SIGHTING.c.terminal_id))
 _STREAMS = (
     select(*STREAM.c, *(LEVEL.c[name] for name in _HEAD_NAMES))
     .outerjoin_from(
         STREAM, LEVEL, (STREAM.c.terminal_id == LEVEL.c.terminal_id) & (STREAM.c.stream_id == LEVEL.c.stream_id)
     )
-    .where(STREAM.c.terminal_id.in_(THESE))
+    .where(Among(STREAM.c.terminal_id))
 )
 _PRESENCES = select(
     PRESENCE.c.terminal_id, PRESENCE.c.stream_id, *(PRESENCE.c[name] for name in _PRESENCE_NAMES)
-).where(PRESENCE.c.terminal_id.in_(THESE))
+).where(Among(PRESENCE.c.terminal_id))
 _GAPS = select(GAP.c.terminal_id, GAP.c.stream_id, GAP.c.kind, GAP.c.first_seq, GAP.c.last_seq).where(
     tuple_(GAP.c.terminal_id, GAP.c.stream_id).in_(THESE)
 )
 _DIGESTS = select(EVENT.c.terminal_id, EVENT.c.stream_id, EVENT.c.event_seq, EVENT.c.digest).where(
     tuple_(EVENT.c.terminal_id, EVENT.c.stream_id, EVENT.c.event_seq).in_(THESE)
 )
-_MARK = update(SIGHTING).where(SIGHTING.c.terminal_id.in_(THESE)).values(marked=True)
+_TO_MARK = (
+    select(SIGHTING.c.terminal_id)
+    .where(Among(SIGHTING.c.terminal_id))
+    .order_by(SIGHTING.c.terminal_id)
+    .with_for_update()
+    .cte("to_mark")
+)
+_MARK = update(SIGHTING).where(SIGHTING.c.terminal_id.in_(select(_TO_MARK.c.terminal_id))).values(marked=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +88,6 @@ class StreamFacts:
 
     stream_no: int
     ledger: StreamLedger = field(default_factory=StreamLedger)
-    level: LevelHead | None = None
     first_heard_at: datetime
 
 
@@ -132,34 +145,36 @@ class Facts:
         try:
             with self._connection.begin_nested():
                 yield
-        except (IntegrityError, DataError) as error:
-            raise RowRefused(f"the database refuses a row: {error.orig}") from error
+        except REFUSALS as error:
+            raise refused(error) from error
 
     # --- what ingest reads
 
     def meet(self, terminal_ids: Collection[str], now: datetime) -> dict[str, Sighting]:
         """Return the terminals' sightings, locked; a terminal never heard of is kept, unassigned and marked."""
-        found = self._sightings(terminal_ids)
-        new = sorted(set(terminal_ids) - set(found))
+        new = sorted(set(terminal_ids) - self._known(terminal_ids))
         if new:
+            # Before any lock: who held an old one while waiting for a new one would be waited for in turn.
             unassigned = [{"terminal_id": name, "life_cycle": "live", "created_at": now} for name in new]
             insert_missing(self._connection, TERMINAL, unassigned)
             unheard = {"heard_at": now, "stream_switches": 0, "marked": True}
             insert_missing(self._connection, SIGHTING, [{"terminal_id": name, **unheard} for name in new])
-            found |= self._sightings(new)
-        return found
+        return self._sightings(terminal_ids)
+
+    def _known(self, terminal_ids: Collection[str]) -> set[str]:
+        return {name for some in these(terminal_ids) for name in self._connection.scalars(_KNOWN, some)}
 
     def _sightings(self, terminal_ids: Collection[str]) -> dict[str, Sighting]:
         return {
-            row[0]: Sighting(**dict(zip(_SIGHTING_NAMES, row[1:], strict=True)))
+            row[0]: Sighting._make(row[1:])
             for some in these(sorted(terminal_ids))
             for row in self._connection.execute(_LOCK_SIGHTINGS, some)
         }
 
-    def streams(self, terminal_ids: Collection[str]) -> dict[StreamKey, StreamFacts]:
+    def streams(self, terminal_ids: Collection[str]) -> dict[StreamKey, tuple[StreamFacts, LevelHead | None]]:
         """Return every stream of the terminals, with the head of its level."""
         return {
-            (row[0], row[1]): _stream_facts(row)
+            (row[0], row[1]): (_stream_facts(row), _head(row))
             for some in these(terminal_ids)
             for row in self._connection.execute(_STREAMS, some)
         }
@@ -184,7 +199,7 @@ class Facts:
     def presences(self, terminal_ids: Collection[str]) -> dict[StreamKey, PresenceHead]:
         """Return the newest presence of every stream of the terminals."""
         return {
-            (row[0], row[1]): PresenceHead(**dict(zip(_PRESENCE_NAMES, row[2:], strict=True)))
+            (row[0], row[1]): PresenceHead._make(row[2:])
             for some in these(terminal_ids)
             for row in self._connection.execute(_PRESENCES, some)
         }
@@ -193,11 +208,12 @@ class Facts:
 
     def save_sightings(self, sightings: dict[str, Sighting], marked: Collection[str]) -> None:
         """Write sightings that `meet` returned and ingest changed; a mark is set, never taken away."""
+        at = bulk.as_time(self._connection)
         rows = [
-            {"terminal_id": terminal_id, **{name: getattr(sighting, name) for name in _SIGHTING_NAMES}}
-            for terminal_id, sighting in sightings.items()
+            (at(seen.heard_at), seen.stream_id, seen.stream_switches, at(seen.switched_at), terminal_id)
+            for terminal_id, seen in sorted(sightings.items())
         ]
-        update_each(self._connection, SIGHTING, ("terminal_id",), rows)
+        bulk.update(self._connection, SIGHTING, ("terminal_id",), (*_SIGHTING_NAMES, "terminal_id"), rows)
         self.mark(marked)
 
     def save_streams(self, streams: dict[StreamKey, StreamFacts]) -> None:
@@ -233,9 +249,11 @@ class Facts:
 
     def save_levels(self, levels: Collection[NewLevel]) -> None:
         """Write the newest heartbeats: of an unchanged content only the few bytes that tell its time."""
-        upsert(self._connection, LEVEL, [_level_row(level) for level in levels if level.changed])
-        touched = [_touched_row(level) for level in levels if not level.changed]
-        update_each(self._connection, LEVEL, ("terminal_id", "stream_id"), touched)
+        at = bulk.as_time(self._connection)
+        touched = [_touched_row(level, at) for level in levels if not level.changed]
+        bulk.update(self._connection, LEVEL, _LEVEL_KEYS, _TOUCHED_NAMES, touched)
+        changed = [_level_row(level, at) for level in levels if level.changed]
+        bulk.upsert(self._connection, LEVEL, _LEVEL_NAMES, changed)
 
     def save_events(self, events: Collection[NewEvent]) -> None:
         """Write events that are not stored."""
@@ -277,7 +295,7 @@ class Facts:
 
 
 def _stream_facts(row: Any) -> StreamFacts:
-    _, _, stream_no, prefix_seq, accounted, oldest_seq, event_seq_last, first_heard_at, *head = row
+    _, _, stream_no, prefix_seq, accounted, oldest_seq, event_seq_last, first_heard_at = row[:_STREAM_WIDTH]
     return StreamFacts(
         stream_no=stream_no,
         ledger=StreamLedger(
@@ -286,38 +304,42 @@ def _stream_facts(row: Any) -> StreamFacts:
             oldest_seq=oldest_seq,
             event_seq_last=event_seq_last,
         ),
-        level=LevelHead(**dict(zip(_HEAD_NAMES, head, strict=True))) if head[0] else None,
         first_heard_at=first_heard_at,
     )
 
 
-def _touched_row(level: NewLevel) -> dict[str, Any]:
-    head = level.head
-    return {
-        "terminal_id": level.heartbeat.terminal_id,
-        "stream_id": level.heartbeat.connection.stream_id,
-        "boot_epoch": head.boot_epoch,
-        "beat_no": head.beat_no,
-        "connection_no": head.connection_no,
-        "interval_s": head.interval_s,
-        "event_seq_last": head.event_seq_last,
-        "collector_epoch_seen": level.heartbeat.collector_epoch_seen,
-        "sent_at": head.sent_at,
-        "received_at": level.received_at,
-        "judged_digest": head.judged_digest,
-    }
+def _head(row: Any) -> LevelHead | None:
+    return LevelHead._make(row[_STREAM_WIDTH:]) if row[_STREAM_WIDTH] else None
 
 
-def _level_row(level: NewLevel) -> dict[str, Any]:
-    job = level.heartbeat.job
-    return {
-        **_touched_row(level),
-        "host_boot_id": level.head.host_boot_id,
-        "agent_version": level.heartbeat.agent_version,
-        "components": json.loads(level.content),
-        "job": job.model_dump(mode="json", exclude_none=True) if job else None,
-        "digest": level.head.digest,
-    }
+def _touched_row(level: NewLevel, at: Callable[[datetime], Any]) -> bulk.Row:
+    heartbeat, head = level.heartbeat, level.head
+    return (
+        head.boot_epoch,
+        head.beat_no,
+        head.connection_no,
+        head.interval_s,
+        head.event_seq_last,
+        heartbeat.collector_epoch_seen,
+        at(head.sent_at),
+        at(level.received_at),
+        head.judged_digest,
+        heartbeat.terminal_id,
+        heartbeat.connection.stream_id,
+    )
+
+
+def _level_row(level: NewLevel, at: Callable[[datetime], Any]) -> bulk.Row:
+    heartbeat = level.heartbeat
+    job = heartbeat.job.model_dump_json(exclude_none=True) if heartbeat.job else None
+    return (
+        level.head.host_boot_id,
+        heartbeat.agent_version,
+        level.content.decode(),
+        job,
+        level.head.digest,
+        *_touched_row(level, at),
+    )
 
 
 def _event_row(new: NewEvent) -> dict[str, Any]:

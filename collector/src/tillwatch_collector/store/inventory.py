@@ -1,8 +1,9 @@
 """All SQL for what people write: merchants, stores, terminals, tokens.
 
-No commit here: the caller's transaction decides. A name that is referred to and not known is the caller's fault
-(`UnknownReference`), never a foreign-key error of the database. A terminal that was heard before anyone described it
-has a row without a store; describing it fills that row.
+No commit here: the caller's transaction decides. What is read in a transaction that writes is held until its commit, so
+that of two people's changes to one thing the second is made to what the first left. A name that is referred to and not
+known is the caller's fault (`UnknownReference`), never a foreign-key error of the database. A terminal that was heard
+before anyone described it has a row without a store; describing it fills that row.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, insert, select, update
 
 from tillwatch_collector.domain.inventory import (
     CellError,
@@ -24,7 +25,8 @@ from tillwatch_collector.domain.inventory import (
 )
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store import tables
-from tillwatch_collector.store.statements import chunked
+from tillwatch_collector.store.statements import chunked, insert_missing, update_each
+from tillwatch_collector.store.statements import insert as insert_unless
 from tillwatch_collector.store.tables import table_of
 from tillwatch_collector.tokens import Principal, Scope
 
@@ -87,6 +89,7 @@ class Inventory:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._reading = bool(connection.get_execution_options().get("postgresql_readonly"))
 
     def merchant(self, merchant_id: str) -> Merchant | None:
         """Find one merchant."""
@@ -132,11 +135,12 @@ class Inventory:
 
     def carry_out(self, plan: ImportPlan, now: datetime) -> None:
         """Write what a plan of this same transaction says."""
-        if plan.created:
-            rows = [{**terminal.model_dump(), "created_at": now} for terminal in plan.created]
-            self._connection.execute(insert(_terminal), rows)
-        for terminal in plan.updated:
-            self._update(_terminal, terminal, "terminal_id")
+        created = sorted(plan.created, key=lambda terminal: terminal.terminal_id)
+        rows = [{**terminal.model_dump(), "created_at": now} for terminal in created]
+        insert_missing(self._connection, _terminal, rows)
+        # The created ones again: one that was heard for the first time just now has a row already.
+        described = [terminal.model_dump() for terminal in (*created, *plan.updated)]
+        update_each(self._connection, _terminal, ("terminal_id",), described)
 
     def terminals_of(self, store_id: str) -> tuple[str, ...]:
         """List the terminals of a store."""
@@ -144,26 +148,30 @@ class Inventory:
         return tuple(found.scalars())
 
     def _one(self, table: Table, condition: ColumnElement[bool]) -> RowMapping | None:
-        return self._connection.execute(select(table).where(condition)).mappings().one_or_none()
+        return self._connection.execute(self._held(select(table).where(condition))).mappings().one_or_none()
+
+    def _held(self, query: Select[Any]) -> Select[Any]:
+        return query if self._reading else query.with_for_update(key_share=True)
 
     def _put(self, table: Table, before: Any, after: Any, key: str, now: datetime) -> Put:
         if before == after:
             return Put.UNCHANGED
-        if before is None:
-            self._connection.execute(insert(table).values(**_columns(after), created_at=now))
+        values = _columns(after)
+        if before is None and self._inserted(table, {**values, "created_at": now}):
             return Put.CREATED
-        self._update(table, after, key)
+        self._connection.execute(update(table).where(table.c[key] == values[key]).values(**values))
         return Put.UPDATED
 
-    def _update(self, table: Table, after: Any, key: str) -> None:
-        values = _columns(after)
-        self._connection.execute(update(table).where(table.c[key] == values[key]).values(**values))
+    def _inserted(self, table: Table, row: dict[str, Any]) -> bool:
+        """Insert a row unless another has just done so."""
+        statement = insert_unless(self._connection, table).values(**row).on_conflict_do_nothing()
+        return self._connection.execute(statement.returning(*table.primary_key)).first() is not None
 
     def _terminals(self, terminal_ids: Collection[str]) -> dict[str, Terminal]:
         found: dict[str, Terminal] = {}
         for names in chunked(terminal_ids):
-            query = select(_terminal).where(_terminal.c.terminal_id.in_(names))
-            for row in self._connection.execute(query).mappings():
+            query = select(_terminal).where(_terminal.c.terminal_id.in_(names)).order_by(_terminal.c.terminal_id)
+            for row in self._connection.execute(self._held(query)).mappings():
                 found[row["terminal_id"]] = Terminal.model_validate(_without_times(row))
         return found
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, text, tuple_, update
 from tillwatch_collector.domain.level import readings_of
 from tillwatch_collector.store import tables
 from tillwatch_collector.store.facts import LEVEL, PRESENCE, SIGHTING, TERMINAL, StreamKey
-from tillwatch_collector.store.statements import THESE, these
+from tillwatch_collector.store.statements import THESE, Among, these
 from tillwatch_collector.store.tables import table_of
 from tillwatch_protocol.reading import Reading
 
@@ -89,17 +89,29 @@ _LOOK = (
         .outerjoin(LEVEL, _same_stream(LEVEL))
         .outerjoin(PRESENCE, _same_stream(PRESENCE))
     )
-    .where(SIGHTING.c.terminal_id.in_(THESE))
+    .where(Among(SIGHTING.c.terminal_id))
     .order_by(SIGHTING.c.terminal_id)
 )
+_HEARD = select(SIGHTING.c.terminal_id, SIGHTING.c.heard_at).where(Among(SIGHTING.c.terminal_id))
 _READINGS = select(LEVEL.c.terminal_id, LEVEL.c.components).where(
     tuple_(LEVEL.c.terminal_id, LEVEL.c.stream_id).in_(THESE)
 )
 _HOURS = select(STORE.c.store_id, STORE.c.opening_hours, STORE.c.time_zone).where(STORE.c.store_id.in_(THESE))
 # Word for word as the index has it: "marked = 1", as SQLAlchemy would write it for SQLite, is a walk over the fleet.
-_MARKED = select(SIGHTING.c.terminal_id).where(text("sighting.marked")).limit(bindparam("count_max"))
+# Rows that an ingesting process holds are left to the next tick: nobody waits, and no two wait for each other.
+_MARKED = (
+    select(SIGHTING.c.terminal_id)
+    .where(text("sighting.marked"))
+    .order_by(SIGHTING.c.terminal_id)
+    .limit(bindparam("count_max"))
+    .with_for_update(skip_locked=True)
+    .cte("taken")
+)
 _TAKE_MARKED = (
-    update(SIGHTING).where(SIGHTING.c.terminal_id.in_(_MARKED)).values(marked=False).returning(SIGHTING.c.terminal_id)
+    update(SIGHTING)
+    .where(SIGHTING.c.terminal_id.in_(select(_MARKED.c.terminal_id)))
+    .values(marked=False)
+    .returning(SIGHTING.c.terminal_id)
 )
 
 
@@ -112,6 +124,14 @@ class Looks:
     def take_marked(self, count_max: int) -> list[str]:
         """Return marked terminals and take their marks away."""
         return sorted(self._connection.scalars(_TAKE_MARKED, {"count_max": count_max}))
+
+    def heard(self, terminal_ids: Collection[str]) -> list[tuple[str, datetime]]:
+        """Return when these terminals were last heard."""
+        return [
+            (terminal_id, heard_at)
+            for some in these(terminal_ids)
+            for terminal_id, heard_at in self._connection.execute(_HEARD, some)
+        ]
 
     def heard_terminals(self) -> list[str]:
         """Return every terminal that was ever heard."""

@@ -8,8 +8,11 @@ from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, String, Table, any_, bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 T = TypeVar("T")
 
@@ -18,6 +21,31 @@ VARIABLES_MAX = 10_000
 
 THESE: BindParameter[Any] = bindparam("these", expanding=True)
 """What stands in the `IN` of a statement that is built once."""
+
+
+class Among(FunctionElement[bool]):
+    """A column of text being one of `these`.
+
+    PostgreSQL takes them as one array, for a quarter of what two thousand parameters cost; SQLite has no arrays.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+
+
+@compiles(Among)
+def _as_list(among: Among, compiler: SQLCompiler, **context: Any) -> str:
+    (column,) = among.clauses
+    return compiler.process(column.in_(THESE), **context)
+
+
+@compiles(Among, "postgresql")
+def _as_array(among: Among, compiler: SQLCompiler, **context: Any) -> str:
+    (column,) = among.clauses
+    array = bindparam("these", type_=postgresql.ARRAY(String()))  # of any width: a cast to a narrow one cuts
+    return compiler.process(column == any_(array), **context)
 
 
 def chunked(values: Collection[T], columns: int = 1) -> Iterator[Sequence[T]]:

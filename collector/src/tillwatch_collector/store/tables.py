@@ -1,7 +1,8 @@
 """The shape of what is kept.
 
-Who writes what: ingest writes facts (`stream` to `quarantine`), judge writes judgements (`standing` to `journal`),
-people write the inventory and the tokens. Facts are a function of the set of messages that came: `received_at`,
+Who writes what: ingest writes facts (`stream` to `quarantine`) and history (`series`, and the samples' tables, which
+`store.history` makes day by day), upkeep writes the rollups, judge writes judgements (`standing` to `journal`), people
+write the inventory and the tokens. Facts are a function of the set of messages that came: `received_at`,
 `heard_at` and `stream_no` apart, any order and any duplication ends in the same rows.
 """
 
@@ -9,7 +10,18 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, MetaData, TypeDecorator, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -132,7 +144,7 @@ class StreamRow(Table, table=True):
     __tablename__ = "stream"
     terminal_id: str = Field(primary_key=True, max_length=64)
     stream_id: str = Field(primary_key=True, max_length=32)
-    stream_no: int
+    stream_no: int = Field(index=True)
     """Order in which the collector first heard of the terminal's streams; the greatest is current."""
     prefix_seq: int = Field(default=0, sa_type=BigInteger)
     """Every event up to here is stored, declared dropped, or declared lost."""
@@ -157,8 +169,8 @@ class EventRow(Table, table=True):
     code: str | None = Field(default=None, max_length=48)
     detail: str | None = Field(default=None, max_length=512)
     job: dict[str, Any] | None = Field(default=None, sa_type=Json)
-    happened_at: datetime = Field(sa_type=Utc, index=True)
-    received_at: datetime = Field(sa_type=Utc)
+    happened_at: datetime = Field(sa_type=Utc)
+    received_at: datetime = Field(sa_type=Utc, index=True)
     digest: str = Field(max_length=16)
     """Of the content: the same number with other content is a forked stream, not a duplicate."""
 
@@ -243,6 +255,72 @@ class QuarantineRow(Table, table=True):
     payload_sha256: str = Field(max_length=64)
     payload_bytes: int
     excerpt: str = Field(max_length=4096)
+
+
+# --- history: what a measure was over time; no key reaches out of it, so that whole days can go at once
+
+
+class SeriesRow(Table, table=True):
+    """One measure of one component of one terminal, by a number that every sample repeats."""
+
+    __tablename__ = "series"
+    series_id: int | None = Field(default=None, primary_key=True)
+    terminal_id: str = Field(max_length=64)
+    component: str = Field(max_length=97)
+    measure: str = Field(max_length=48)
+    last_day: int = Field(index=True)
+    """A day, counted from 1970, not long before the last one that has a rollup; see `store.rollups`."""
+    __table_args__ = (UniqueConstraint("terminal_id", "component", "measure"),)
+
+
+class SampleDayRow(Table, table=True):
+    """A UTC day whose samples have a table of their own, `sample_20261121`; whoever writes the row makes the table."""
+
+    __tablename__ = "sample_day"
+    day: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    """Counted from 1970."""
+
+
+class HourRow(Table, table=True):
+    """A series in one hour. By hour first: written and deleted at one end, however many series there are."""
+
+    __tablename__ = "rollup_hour"
+    hour: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    """Counted from 1970."""
+    series_id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    held_s: int
+    """How much of the hour is known: the weight of its mean."""
+    count: int
+    min: float
+    max: float
+    mean: float
+    """Each value weighs as long as it held."""
+    __table_args__ = {"sqlite_with_rowid": False}
+
+
+class DayRow(Table, table=True):
+    """A series in one day, out of its hours."""
+
+    __tablename__ = "rollup_day"
+    day: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    series_id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    held_s: int
+    count: int
+    min: float
+    max: float
+    mean: float
+    __table_args__ = {"sqlite_with_rowid": False}
+
+
+class RollupDueRow(Table, table=True):
+    """An hour or a day that has something new to roll up, and how far that has come."""
+
+    __tablename__ = "rollup_due"
+    span: str = Field(primary_key=True, max_length=4)
+    """`hour` or `day`."""
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    after_series_id: int = 0
+    """Series up to here are done."""
 
 
 # --- judgements: written by judge
@@ -359,3 +437,25 @@ class EpochRow(Table, table=True):
     epoch_id: int = Field(default=1, primary_key=True)
     collector_epoch: int = Field(sa_type=BigInteger)
     raised_at: datetime = Field(sa_type=Utc)
+
+
+class ProcessRow(Table, table=True):
+    """A running process: which start of it bears the name, and what that start proves to have heard."""
+
+    __tablename__ = "process"
+    process: str = Field(primary_key=True, max_length=64)
+    start_id: str = Field(max_length=64)
+    """Of the newest start under this name: an earlier one that still runs gives way."""
+    role: str = Field(max_length=16)
+    started_at: datetime = Field(sa_type=Utc)
+    heartbeats: int = Field(sa_type=BigInteger)
+    """Taken in since its start."""
+    epoch_seen: int = Field(sa_type=BigInteger)
+    """The greatest collector epoch that terminals told it of."""
+    connected_at: datetime | None = Field(default=None, sa_type=Utc)
+    """None while its subscription does not stand."""
+    proven_from: datetime | None = Field(default=None, sa_type=Utc)
+    proven_at: datetime | None = Field(default=None, sa_type=Utc)
+    """From there to here all its canaries returned."""
+    expires_at: datetime = Field(sa_type=Utc)
+    """Then it has died, and the broker has noticed, too."""

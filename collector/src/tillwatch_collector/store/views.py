@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class View(BaseModel):
@@ -211,3 +211,44 @@ class FleetView(View):
     tickets: TicketCounts
     events: EventCounts
     quarantined: int
+
+
+class SeriesView(View):
+    """A measure of a component over time."""
+
+    component: str
+    measure: str
+    unit: str
+    """As a plot shows it; empty for a plain number."""
+
+
+class PointView(View):
+    """A step in which something was kept; `at` is its beginning."""
+
+    at: datetime
+    min: float
+    mean: float
+    """Each value weighs as long as it held."""
+    max: float
+    count: int
+    """Of the samples that were kept: a value that does not change is kept every five minutes."""
+
+
+class SeriesHistory(SeriesView):
+    """A series and its points; where there is none, nothing is known."""
+
+    points: tuple[PointView, ...]
+
+
+class HistoryView(View):
+    """How measures of a terminal went, from `from` up to, and without, `to`: what was asked, widened to whole steps."""
+
+    terminal_id: str
+    from_at: datetime = Field(serialization_alias="from")
+    to_at: datetime = Field(serialization_alias="to")
+    step_s: int
+    held_s: int
+    """A line may join points that lie no further apart than this, or than one step."""
+    samples_since: datetime | None
+    """Before it only hours and days are kept: finer steps show nothing. None while nothing is older."""
+    series: tuple[SeriesHistory, ...]

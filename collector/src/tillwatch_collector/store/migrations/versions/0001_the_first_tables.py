@@ -29,7 +29,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "epoch",
-        sa.Column("epoch_id", sa.Integer(), nullable=False),
+        sa.Column("epoch_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("collector_epoch", sa.BigInteger(), nullable=False),
         sa.Column("raised_at", Utc(), nullable=False),
         sa.PrimaryKeyConstraint("epoch_id", name=op.f("pk_epoch")),

@@ -1,0 +1,44 @@
+"""A test that lacks a real part is skipped with advice; where all parts are required, whatever is skipped fails."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+from tests import parts
+from tests.bench.figures import PartMissing
+from tests.live.postgres import Server
+from tests.live.shared_postgres import shared
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    yield from _advised()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    yield from _advised()
+
+
+def _advised() -> Generator[None]:
+    try:
+        yield
+    except PartMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if parts.REQUIRED and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where TILLWATCH_PARTS=required has nothing skipped: {report.longreprtext}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server that all tests of the run share; the database `MIGRATED` is there to be copied."""
+    folder = tmp_path_factory.getbasetemp()
+    with shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgresql") as server:
+        yield server
