@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import fuzz, speed, worlds
+from tests.bench import agents, fuzz, history, ingesting, killing, reconnecting, speed, worlds
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.live.kills import kill_agent
 from tests.live.stack import Collector
@@ -68,6 +68,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Figure(name="agent_kills_doubled", unit="events", aim=0, says="of them stored more than once"),
         ),
     ),
+    *killing.EXPERIMENTS,
     Experiment(
         name="world",
         door="evidence",
@@ -121,4 +122,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     *speed.EXPERIMENTS,
+    *ingesting.EXPERIMENTS,
+    *history.EXPERIMENTS,
+    *agents.EXPERIMENTS,
+    *reconnecting.EXPERIMENTS,
 )

@@ -67,9 +67,9 @@ def test_what_has_no_measures_is_nothing() -> None:
     [
         ("disk_free_pct", 50, 51, 51.1),  # a point
         ("disk_free_pct", 50, 49, 48.9),  # either way
-        ("dns_ms", 100, 110, 111),  # a tenth
-        ("dns_ms", 2, 3, 3.1),  # but at least 1 ms
-        ("dns_ms", 0, 1, 1.1),
+        ("dns_ms", 100, 125, 126),  # a tenth
+        ("dns_ms", 2, 4, 4.1),  # but at least 1 ms
+        ("dns_ms", 0, 2, 2.1),
         ("answer_s", 20, 22, 22.1),  # a time, however long its unit
         ("cpu_celsius", -3, -2, -1.5),
         ("rsrp_dbm", -90, -92, -93),

@@ -55,12 +55,9 @@ ENGINE_STALLED_S = 60.0
 ENGINE_STOP_TIMEOUT_S = 20.0
 """The round under way ends first; none takes longer than a transaction may wait."""
 
-GC_OBJECTS = 100_000
-"""New objects before the cycle collector looks. A batch of 2,000 decoded heartbeats has about as many, none in a cycle;
-by default it looks a hundred times during each, which was a third of all CPU (104 instead of 70 us a heartbeat)."""
-
-GC_GENERATIONS = (20, 50)
-"""The terminals that are remembered are walked over after a thousand such looks; what makes cycles here is small."""
+SWEEP_S = 30.0
+"""Between two looks for cycles. Python would look in the midst of each batch, whose hundred thousand objects form none:
+a third of all CPU. What survives a look (the terminals that are remembered) is not walked over again."""
 
 _FAILING_WAIT_S_MAX = 15.0
 
@@ -133,7 +130,6 @@ class Collector:
     def start(self) -> None:
         """Start link and engine, where this role has them."""
         if self._works is not None:
-            _collect_seldom()
             self._stack.enter_context(self._works)
 
     def web_context(self) -> WebContext:
@@ -273,12 +269,13 @@ class Works:
         return self.engine.listening
 
     def _run(self) -> None:
-        failures = 0
+        failures, sweep = 0, _Sweep()
         while not self._stopping.is_set():
             try:
                 if self._broker is not None:
                     self._broker.tend()
                 self.engine.round()
+                sweep.work()
             except OperatorError as error:
                 self._give_up(error)
                 return
@@ -352,11 +349,19 @@ def _true_of(ask: Callable[[], bool]) -> bool:
         return False
 
 
-def _collect_seldom() -> None:
-    """Have the cycle collector walk over what is new when it is much, and never over what was imported."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS, *GC_GENERATIONS)
+class _Sweep:
+    """The cycle collector, at our time instead of its own."""
+
+    def __init__(self) -> None:
+        gc.disable()
+        self._swept_s = float("-inf")
+
+    def work(self) -> None:
+        """Collect what is a cycle among the new, if it is time; what stays is held for lasting."""
+        if time.monotonic() - self._swept_s >= SWEEP_S:
+            gc.collect()
+            gc.freeze()
+            self._swept_s = time.monotonic()
 
 
 def _secret(path: Path | None) -> str | None:

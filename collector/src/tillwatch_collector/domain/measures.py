@@ -42,7 +42,7 @@ UNITS = {
     "uptime_s": Unit(symbol="s", counter=True),
     "_total": Unit(symbol="", counter=True),
     "_pct": Unit(symbol="%", step=1),  # of a disk, a memory: a point
-    "_ms": Unit(symbol="ms", step=1, share=0.1),  # times of a network vary by a tenth at rest
+    "_ms": Unit(symbol="ms", step=2, share=0.25),  # times of a network waver by a fifth at rest
     "_s": Unit(symbol="s", step=1, share=0.1),
     "_celsius": Unit(symbol="°C", step=1),
     "_dbm": Unit(symbol="dBm", step=2),  # a modem that lies still wavers by one or two
