@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from tests.collector.databases import Databases, stores_in
-from tests.collector.shell_fixtures import NOW, STREAM
-from tests.collector.test_app import FakeLink, beat, delivered, events
+from tests.collector.shell_fixtures import NOW, STREAM, beat, events
+from tests.collector.test_app import FakeLink, delivered
 
 from tillwatch_collector import intake, policies
 from tillwatch_collector.api.context import Activity

@@ -6,6 +6,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from tillwatch_protocol.command import Command
 from tillwatch_protocol.errors import TopicUnknown
@@ -108,6 +109,9 @@ none."""
 TICK_SUBSCRIPTIONS = (PRESENCE.filter, *_OWN_SUBSCRIPTIONS)
 """What a process listens to that judges beside them: presence, for what is retained."""
 
+ADDRESSES_MAX = 65_536
+"""Topics whose parts are remembered: a fleet's heartbeats come on the same ones again and again."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
@@ -117,6 +121,7 @@ class Address:
     owner: str
 
 
+@lru_cache(maxsize=ADDRESSES_MAX)
 def parse(topic: str) -> Address:
     """Find the row and the owner of a topic; raises `TopicUnknown`."""
     for pattern, own in ((_TERMINAL, False), (_PROCESS, True)):

@@ -112,11 +112,14 @@ def _on_conflict(table: Table, columns: tuple[str, ...]) -> str:
 
 
 def _copy(connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-    """Copy rows to the session's own table of these columns, in place of what was there."""
+    """Copy rows to the session's own table of these columns, which is empty when a transaction begins."""
     copied, names = _copied(table, columns), ", ".join(columns)
-    shaped = f"AS SELECT {names} FROM {table.name} WITH NO DATA"  # noqa: S608 - names of ours
+    shaped = f"ON COMMIT DELETE ROWS AS SELECT {names} FROM {table.name} WITH NO DATA"  # noqa: S608 - names of ours
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {copied} {shaped}")
-    connection.exec_driver_sql(f"TRUNCATE {copied}")
+    used: dict[str, object] = connection.info.setdefault("tillwatch_copied", {})
+    if used.get(copied) is connection.get_transaction():
+        connection.exec_driver_sql(f"DELETE FROM {copied}")  # noqa: S608 - a name of ours
+    used[copied] = connection.get_transaction()
     driver: Any = connection.connection.driver_connection
     statement = f"COPY {copied} ({names}) FROM STDIN"
     try:
