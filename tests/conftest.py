@@ -32,7 +32,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     if parts.REQUIRED and report.skipped:
         report.outcome = "failed"
-        report.longrepr = f"skipped, where TILLWATCH_PARTS=required has nothing skipped: {report.longreprtext}"
+        report.longrepr = f"skipped, where TESTS_PARTS=required has nothing skipped: {report.longreprtext}"
     return report
 
 

@@ -2,7 +2,7 @@
 
 `mosquitto()` and `postgresql_bin()` raise `PartMissing`, whose message says how to install the part. A bench shows it
 and ends; a test that raises it, itself or in a fixture, is skipped with it (`tests/conftest.py`). Where
-`TILLWATCH_PARTS=required` is set, as in CI, it fails instead, and so does every test that is skipped for any reason.
+`TESTS_PARTS=required` is set, as in CI, it fails instead, and so does every test that is skipped for any reason.
 
 A change violates this when a run that was to have everything is green without one of its tests.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.figures import PartMissing
 
-REQUIRED = os.environ.get("TILLWATCH_PARTS") == "required"
+REQUIRED = os.environ.get("TESTS_PARTS") == "required"
 
 _SERVER_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
 """Servers are installed where an ordinary user's PATH does not look."""

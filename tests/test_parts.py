@@ -33,7 +33,7 @@ def run(folder: Path, parts: str) -> str:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "tests.conftest", "-p", "no:cacheprovider", str(test)],
         cwd=ROOT,
-        env=os.environ | {"TILLWATCH_PARTS": parts, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"TESTS_PARTS": parts, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
