@@ -25,6 +25,9 @@ DRAIN_S = 2.0
 STALLED_S = 10.0
 """A backlog of which nothing is committed for so long is no backlog: what is missing is lost."""
 
+MEET_S = 10.0
+"""Two beats of every terminal before a rate is judged."""
+
 GIVE_UP_S = 60.0
 """For a backlog to end."""
 
@@ -152,9 +155,13 @@ class Rig:
 def sustained(
     rig: Rig, load: Load, rates: Sequence[float], seconds: float, said: Callable[[Step], None]
 ) -> Step | None:
-    """Go up the rates; return what the last one showed that was sustained."""
+    """Go up the rates; return what the last one showed that was sustained.
+
+    Each begins with everyone met and nothing waiting: a terminal's first heartbeat costs several times an ordinary one.
+    """
     best: Step | None = None
     for rate in rates:
+        rig.step(load, rate=rate, seconds=MEET_S)
         step = rig.step(load, rate=rate, seconds=seconds)
         said(step)
         if not step.sustained:

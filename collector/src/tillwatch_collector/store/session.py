@@ -101,6 +101,8 @@ class Store:
         parsed = usable_url(url)
         if parsed.get_backend_name() != "sqlite":
             engine = create_engine(parsed, connect_args=_connecting(parsed), use_native_hstore=False, **_POOL)
+            # Pairs as `IN (VALUES ...)` are joined; written out, each row is held against each of thousands of pairs.
+            engine.dialect.tuple_in_values = True
             event.listen(engine, "connect", _prepare_postgresql)
             return cls(engine, shared_connection=False)
         in_memory = parsed.database in {None, "", ":memory:"}
