@@ -174,8 +174,8 @@ EXPERIMENTS = (
                 name="ingest_p50_ms",
                 unit="ms",
                 aim=None,
-                says=f"from an event's publish to its acknowledgement after the commit at {LATENCY_RATE:,}/s; the worse of SQLite "
-                "in one process and PostgreSQL in three",
+                says=f"from an event's publish to its acknowledgement after the commit at {LATENCY_RATE:,}/s; "
+                "the worse of SQLite in one process and PostgreSQL in three",
             ),
             Figure(name="ingest_p99_ms", unit="ms", aim=None, says="the same for the slowest of a hundred"),
             Figure(
