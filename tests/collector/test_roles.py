@@ -156,6 +156,18 @@ def test_while_one_of_them_is_deaf_nobody_is_called_silent(crew: Crew, deaf: str
     assert crew.tickets() == ["silent"]
 
 
+@pytest.mark.parametrize("orderly", [True, False])
+def test_while_nobody_takes_heartbeats_in_nobody_is_called_silent(crew: Crew, orderly: bool) -> None:
+    ingest, _ = crew.start("ingest.1"), crew.start("tick.1")
+    ingest.hears(beat(1, crew.now))
+    crew.rounds(8)
+    if orderly:
+        ingest.engine.end()
+    crew.kill("ingest.1")
+    crew.rounds(300)
+    assert crew.tickets() == []
+
+
 def test_a_deaf_process_that_only_stands_by_to_tick_holds_nobody_up(fleet_of_processes: Crew) -> None:
     crew = fleet_of_processes
     for name in ("ingest.1", "tick.1", "tick.2"):

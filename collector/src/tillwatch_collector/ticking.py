@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from tillwatch_collector.domain.epoch import restored
-from tillwatch_collector.domain.listeners import Circle, combine
+from tillwatch_collector.domain.listeners import Circle, Listener, combine
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.flows.judge import Judge, JudgeEffects
@@ -149,8 +149,7 @@ class Ticker:
 
     def _judged(self, repository: Repository, judge: Judge, now: datetime) -> tuple[int | None, JudgeEffects]:
         processes = self._alive(repository, now)
-        heard = [process.listener for process in processes if self._counts(process)]
-        listeners = [listener for listener in heard if listener is not None]
+        listeners = self._listeners(processes)
         judge.listening, self._circle = combine(judge.listening, self._circle, listeners, now)
         told = max((process.epoch_seen for process in processes), default=0)
         risen = self._rise(repository, judge, told, now) if restored(self._epoch, told) else None
@@ -163,6 +162,14 @@ class Ticker:
             _log.warning("process %s has said nothing for its time; it is held for dead", dead.process)
             repository.processes.end(dead.process, dead.start_id)
         return [process for process in found if process.expires_at > now]
+
+    def _listeners(self, processes: Sequence[KeptProcess]) -> list[Listener]:
+        """Return what hears; while nobody takes heartbeats in nothing does, however well we hear ourselves."""
+        heard = [(process, process.listener) for process in processes if self._counts(process)]
+        connected = [(process, listener) for process, listener in heard if listener is not None]
+        if not any(DUTIES[Role(process.role)].takes_in for process, _ in connected):
+            return []
+        return [listener for _, listener in connected]
 
     def _counts(self, process: KeptProcess) -> bool:
         """Whether its hearing counts: of those that tick only our own, without which no word of a stop comes."""
