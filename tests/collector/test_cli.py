@@ -89,6 +89,7 @@ def test_roles_apart_refuse_sqlite_and_name_the_way_up(run_on_sqlite: Run, role:
         ("postgresql+asyncpg://u:hunter2@h/d", "got another URL"),
         ("postgresql://u:hunter2@h:port/d", "expected a URL such as sqlite:///"),
         ("postgresql://u:hunter2@h", "got one without the name of a database"),
+        ("postgresql://u:hu@nt/er2@h/db", "a password these are written %40 and %2F"),
         ("postgresql://u:hunter2@h/d?sslmod=hunter2", "expected parameters of PostgreSQL"),
         ("foo://u:hunter2@bar", "got another URL"),
         ("hunter2", "expected a URL such as sqlite:///"),

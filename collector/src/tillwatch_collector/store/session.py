@@ -192,6 +192,12 @@ def usable_url(url: str) -> URL:
 def _postgresql_url(parsed: URL) -> URL:
     if not parsed.database:
         raise DatabaseUrlUnusable(f"database_url: {_EXPECTED}, got one without the name of a database")
+    if set("@/") & set(parsed.database):
+        # Else a piece of the password would be taken for a host, and said in an error.
+        raise DatabaseUrlUnusable(
+            f"database_url: {_EXPECTED}, got a name of a database with @ or / in it: in a user's name and a password "
+            f"these are written %40 and %2F"
+        )
     try:
         make_conninfo("", **_flat(parsed))
     except psycopg.ProgrammingError:
