@@ -42,8 +42,8 @@ def facing(tmp_path: Path) -> Iterator[Facing]:
         def make(which: str, *, tls_timeless: bool = True) -> Till:
             pem = _certificate(which, foreign if which == "of another authority" else own)
             port = ends.enter_context(stand.tcp_server(_serving(pem)))
-            context = timeless(own.trusting()) if tls_timeless else None
-            broker = Broker(host="localhost", port=port, tls=own.trusting(), tls_timeless=context)
+            without_times = (lambda: timeless(own.trusting())) if tls_timeless else None
+            broker = Broker(host="localhost", port=port, tls=own.trusting, tls_timeless=without_times)
             till = Till(loop, "till-1", broker)
             ends.callback(till.publisher.abandon)
             return till

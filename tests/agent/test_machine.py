@@ -51,8 +51,16 @@ def test_a_condition_says_its_measure() -> None:
 
 def test_this_machine_is_measured(tmp_path: Path) -> None:
     measures = machine.measure(tmp_path)
-    assert {"cpu_pct", "load_1m", "memory_available_pct", "uptime_s", "disk_free_pct"} <= set(measures)
+    assert {"load_1m", "memory_available_pct", "uptime_s", "disk_free_pct"} <= set(measures)
     assert 0 <= measures["disk_free_pct"] <= 100
+
+
+def test_the_processor_s_share_is_of_a_span_of_a_second_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares, seconds = iter([0.0, 7.5]), iter([10.0, 10.9, 11.0])
+    monkeypatch.setattr(psutil, "cpu_percent", lambda: next(shares))
+    probe = MachineProbe(MachineConfig(), clock=lambda: next(seconds))
+    looks = [probe.poll()[0].measures.get("cpu_pct") for _ in range(3)]
+    assert looks == [None, None, 7.5]
 
 
 def test_a_disk_that_is_not_there_has_no_measure(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.agent import stand
 from tests.agent.conftest import LOCALHOST_PEM, WAIT_S, BrokerByHand, BrokerProcess, until
 from tests.agent.till import Till
 
@@ -38,11 +39,12 @@ def loop() -> Iterator[Loop]:
 
 
 MakeTill = Callable[..., Till]
+Trust = Callable[[], ssl.SSLContext]
 
 
 @pytest.fixture
 def till_at(loop: Loop) -> MakeTill:
-    def make(port: int, name: str = "till-1", *, keepalive_s: int = 30, tls: ssl.SSLContext | None = None) -> Till:
+    def make(port: int, name: str = "till-1", *, keepalive_s: int = 30, tls: Trust | None = None) -> Till:
         broker = Broker(host="127.0.0.1", port=port, keepalive_s=keepalive_s, tls=tls)
         return Till(loop, name, broker)
 
@@ -108,18 +110,39 @@ def test_one_loop_serves_many(broker_port: int, till_at: MakeTill) -> None:
 
 
 def test_tls_shows_who_the_broker_is(till_at: MakeTill, caplog: pytest.LogCaptureFixture) -> None:
-    trusting = ssl.create_default_context(cafile=LOCALHOST_PEM)
     with BrokerProcess(pem=LOCALHOST_PEM) as broker:
-        till = till_at(broker.port, tls=trusting)
+        till = till_at(broker.port, tls=_trusting_localhost)
         till.connect()
         till.listen("shop/till-1")
         for number in range(50):  # more than one packet in a TLS record
             till.say(f"{number} " + "x" * 1_000)
         till.hear("49 " + "x" * 1_000)
-        stranger = till_at(broker.port, "till-2", tls=ssl.create_default_context())
+        stranger = till_at(broker.port, "till-2", tls=ssl.create_default_context)
         stranger.do(Connect(stranger.outgoing("will")))
         stranger.wait_for(ConnectFailed)
     assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+
+
+def test_a_session_that_ends_before_an_answer_is_told_as_a_certificate_refused(
+    till_at: MakeTill, caplog: pytest.LogCaptureFixture
+) -> None:
+    with stand.tcp_server(_hanging_up) as port:
+        till = till_at(port, tls=_trusting_localhost)
+        till.do(Connect(till.outgoing("will")))
+        till.wait_for(ConnectFailed)
+    assert "certificate revoked, refused or missing?" in caplog.text
+
+
+def _trusting_localhost() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=LOCALHOST_PEM)
+
+
+def _hanging_up(connection: socket.socket) -> None:
+    """Shake hands and hear CONNECT, as TLS 1.3 does before it refuses a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(LOCALHOST_PEM)
+    with context.wrap_socket(connection, server_side=True) as secured:
+        secured.recv(4096)
 
 
 # --- with a broker that misbehaves

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.conftest import LOCALHOST_PEM, WAIT_S, until
+from tests.agent.authority import DAY, Authority
+from tests.agent.conftest import LOCALHOST_PEM, WAIT_S, BrokerProcess, until
 from tests.agent.till import Till
 
 from tillwatch_agent import config, runtime
+from tillwatch_agent.clock import BY_WALL
 from tillwatch_agent.config import AgentConfig
-from tillwatch_agent.core import Outgoing, Publish, Received, Stop
+from tillwatch_agent.core import Connect, ConnectFailed, Outgoing, Publish, Received, Stop
 from tillwatch_agent.errors import OperatorError, OutboxBusy
 from tillwatch_agent.health import Observation
 from tillwatch_agent.outbox import summary
@@ -294,8 +296,9 @@ def test_certificates_are_read_from_their_files() -> None:
     pem = str(LOCALHOST_PEM)
     settings = config.parse({"terminal_id": "t", "broker": {"ca_file": pem, "cert_file": pem, "key_file": pem}})
     broker = runtime.broker(settings.broker)
-    assert broker.tls is not None
-    assert (broker.port, broker.tls.check_hostname) == (8883, True)
+    context = broker.context(BY_WALL)
+    assert context is not None
+    assert (broker.port, context.check_hostname) == (8883, True)
 
 
 @pytest.mark.parametrize("content", [None, b"not a certificate"])
@@ -303,8 +306,57 @@ def test_a_certificate_that_cannot_be_read_is_the_operator_s_to_mend(tmp_path: P
     if content is not None:
         (tmp_path / "ca.pem").write_bytes(content)
     settings = config.parse({"terminal_id": "t", "broker": {"ca_file": "ca.pem"}}, base=tmp_path)
-    with pytest.raises(OperatorError, match="expected readable PEM files"):
+    with pytest.raises(OperatorError, match=r"broker\.ca_file: expected certificates in PEM"):
         runtime.broker(settings.broker)
+
+
+@pytest.mark.parametrize(
+    ("key", "content"),
+    [
+        ("cert_file", None),
+        ("cert_file", "not a certificate"),
+        ("key_file", None),
+        ("key_file", "not a key"),
+        ("key_file", "of another certificate"),
+    ],
+)
+def test_of_certificate_and_key_the_wrong_one_is_named(tmp_path: Path, key: str, content: str | None) -> None:
+    files = {"ca_file": LOCALHOST_PEM, "cert_file": LOCALHOST_PEM, "key_file": LOCALHOST_PEM}
+    if content == "of another certificate":
+        files[key] = Authority(tmp_path).server("another", begins=-DAY, ends=DAY)
+    else:
+        files[key] = tmp_path / "wrong.pem"
+        if content is not None:
+            files[key].write_text(content)
+    broker = {name: str(path) for name, path in files.items()}
+    settings = config.parse({"terminal_id": "t", "broker": broker})
+    with pytest.raises(OperatorError, match=rf"broker\.{key}: expected"):
+        runtime.broker(settings.broker)
+
+
+def test_certificates_that_are_replaced_count_at_the_next_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority(tmp_path / "foreign").ca_file.read_bytes())
+    loop = Loop()
+    loop.start()
+    with BrokerProcess(pem=LOCALHOST_PEM) as real, contextlib.ExitStack() as ends:
+        ends.callback(loop.stop, 0)
+        settings = config.parse(
+            {"terminal_id": "t", "broker": {"host": "127.0.0.1", "port": real.port, "ca_file": str(ca)}}
+        )
+        till = Till(loop, "till-1", runtime.broker(settings.broker))
+        for content in (None, b"half a fi", b""):  # refused; then unreadable, which is a failed connection
+            if content is not None:
+                ca.write_bytes(content)
+            till.do(Connect(till.outgoing("will")))
+            till.wait_for(ConnectFailed)
+        assert till.publisher.failure is not None
+        assert "broker.ca_file" in till.publisher.failure
+        ca.write_bytes(LOCALHOST_PEM.read_bytes())
+        till.connect()
+    assert caplog.text.count("no connection to") == 1
 
 
 def test_freshness_leaves_the_slowest_probe_room(settings: AgentConfig) -> None:

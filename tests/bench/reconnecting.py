@@ -44,7 +44,9 @@ def reconnect(progress: Progress) -> dict[str, float]:
                 terminal_ids=names,
                 interval_s=INTERVAL_S,
                 seed=SEED,
-                broker=lambda terminal_id: Broker(host=broker.host, port=broker.port, tls=contexts[terminal_id]),
+                broker=lambda terminal_id: Broker(
+                    host=broker.host, port=broker.port, tls=lambda: contexts[terminal_id]
+                ),
             ) as fleet,
         ):
             _until_connected(fleet, progress)

@@ -83,6 +83,27 @@ def test_roles_apart_refuse_sqlite_and_name_the_way_up(run_on_sqlite: Run, role:
     assert "runs all roles in one `tillwatch-collector serve`" in err
 
 
+@pytest.mark.parametrize("role", ["ingest", "tick"])
+def test_roles_apart_hear_of_the_database_before_their_certificate(
+    run_on_sqlite: Run, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setenv("TILLWATCH_BROKER__HOST", "localhost")
+    monkeypatch.setenv("TILLWATCH_BROKER__CA_FILE", "/nowhere/ca.crt")
+    code, _, err = run_on_sqlite(role)
+    assert (code, "expected PostgreSQL, got SQLite" in err, "ca_file" in err) == (2, True, False)
+
+
+def test_a_start_that_would_trust_no_broker_ends_with_2_and_names_the_file(
+    run_on_sqlite: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILLWATCH_WEB__PORT", "0")
+    monkeypatch.setenv("TILLWATCH_BROKER__HOST", "localhost")
+    monkeypatch.setenv("TILLWATCH_BROKER__CA_FILE", "/nowhere/ca.crt")
+    code, out, err = run_on_sqlite("serve")
+    assert (code, out) == (2, "")
+    assert "broker.ca_file: expected a readable file, got /nowhere/ca.crt" in err
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -57,6 +57,37 @@ def test_a_key_that_others_may_read_and_an_end_that_is_near_are_warned_of(
     assert ["chmod 600" in caplog.text, "ends at 2026-12-12" in caplog.text] == [True, True]
 
 
+NO_AUTHORITY = {
+    "none": None,
+    "empty": b"",
+    "of something else": b"nonsense",
+    "cut off": b"-----BEGIN CERTIFICATE-----\nMIIB\n",
+}
+
+
+@pytest.mark.parametrize("content", NO_AUTHORITY.values(), ids=NO_AUTHORITY)
+@pytest.mark.parametrize("signs_in", [True, False], ids=["with a certificate", "with no certificate"])
+def test_an_authority_file_without_a_certificate_is_refused(
+    signs_in: bool, content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "trusted.crt"
+    if content is not None:
+        path.write_bytes(content)
+    settings = broker(tmp_path) if signs_in else BrokerConfig(host="localhost")
+    with pytest.raises(ConfigError, match=rf"broker\.ca_file: expected .* got {path}"):
+        credentials.check(settings.model_copy(update={"ca_file": path}), "collector.1", NOW)
+
+
+def test_a_revocation_list_or_a_key_is_no_authority_and_a_bundle_is(tmp_path: Path) -> None:
+    settings = broker(tmp_path)
+    for other in ("crl.pem", "ca.key"):
+        with pytest.raises(ConfigError, match=r"broker\.ca_file: expected certificates"):
+            credentials.check(BrokerConfig(host="b", ca_file=tmp_path / "ca" / other), "collector.1", NOW)
+    bundle = tmp_path / "bundle"
+    bundle.write_bytes(b"".join((tmp_path / "ca" / name).read_bytes() for name in ("crl.pem", "ca.crt")))
+    credentials.check(settings.model_copy(update={"ca_file": bundle}), "collector.1", NOW)
+
+
 @pytest.mark.parametrize("file", ["crt", "key"])
 @pytest.mark.parametrize("content", [None, b"", b"nonsense"])
 def test_files_that_are_no_certificate_and_key_are_refused(file: str, content: bytes | None, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The authority: what it signs, for whom, what it refuses; what is left when two commands meet or one is cut off."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tillwatch_collector import pki
+from tillwatch_collector import eviction, pki
 from tillwatch_collector.cli import root
 from tillwatch_collector.pki import Authority, Kind, Reason
 
@@ -389,6 +390,13 @@ def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, st
     return code, said.out, said.err
 
 
+@pytest.fixture
+def today(tmp_path: Path) -> Path:
+    """An authority of now, which the commands go by."""
+    Authority.create(tmp_path / "ca", name="test CA", days=7300, now=datetime.now(UTC))
+    return tmp_path / "ca"
+
+
 def test_the_commands_lead_from_nothing_to_a_broker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -432,6 +440,9 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("issue", "terminal", "till/7"), 1, "letters, digits"),
     (("issue", "till-7"), 2, "No such command"),  # it must be said which of both is meant
     (("revoke", "till-9"), 1, "pki list"),
+    (("revoke", "mqtt broker"), 1, "expected the serial"),
+    (("evict", "till-9", "--broker", "127.0.0.1:1"), 1, "got 'till-9', of which there are 0"),
+    (("evict", "till-7", "--broker", "127.0.0.1:1"), 1, "got 'till-7', of which there are 1, none of them revoked"),
     (("evict", "till-7", "--broker", "nowhere"), 1, "HOST:PORT"),
     (("evict", "#", "--broker", "localhost:8883"), 1, "letters, digits"),
     (("mosquitto", "--out", "b", "--process", "till-7"), 1, "with a dot"),
@@ -448,6 +459,7 @@ def test_what_is_refused_is_said(
     words: tuple[str, ...], code: int, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "server.crt").touch()
+    issued(folder, Kind.TERMINAL, "till-7")
     got = run(capsys, *words, *(() if words[0] == "init" else ("--ca", str(folder))))
     assert (got[0], said in got[2]) == (code, True), got
     assert not Path("b").exists()
@@ -457,8 +469,85 @@ def test_an_eviction_from_a_broker_that_is_not_there_says_that_nobody_is_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "init", "--ca", tmp_path)
+    issued(tmp_path, Kind.TERMINAL, "till-7")
+    run(capsys, "revoke", "till-7", "--ca", tmp_path)
     code, _, said = run(capsys, "evict", "till-7", "--broker", "127.0.0.1:1", "--ca", tmp_path)
     assert (code, "expected an answer from 127.0.0.1:1" in said, "nobody was put out" in said) == (2, True, True)
+
+
+def test_who_still_gets_in_by_another_certificate_is_said(
+    today: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refuses:
+        """A broker that refuses the revoked, and lets all others in."""
+
+        def __call__(self, _: object, name: str) -> bool:
+            return name != pki.CANARY_NAME
+
+    monkeypatch.setattr(eviction, "take_over", Refuses())
+    broker = ("--broker", "127.0.0.1:1", "--ca", today)
+    first, second = (f"{issued(today, Kind.TERMINAL, 'till-7', datetime.now(UTC)).serial_number:x}" for _ in range(2))
+    holds = f"till-7 has another certificate that holds, serial {second}"
+    code, _, said = run(capsys, "revoke", first, *broker)
+    assert (code, holds in said) == (0, True)
+    code, out, said = run(capsys, "evict", "till-7", *broker)
+    assert (code, "with what is revoked: till-7" in out, holds in said) == (0, True, True)
+    run(capsys, "revoke", second, "--ca", today)
+    code, out, said = run(capsys, "evict", "till-7", *broker)
+    assert (code, "with what is revoked: till-7" in out, said) == (0, True, "")
+
+
+def test_the_brokers_certificate_is_revoked_by_its_serial_alone(folder: Path) -> None:
+    with pki.opened(folder) as authority:
+        before = authority.issue_server(["localhost"], now=NOW)
+        authority.issue_server(["localhost"], now=NOW)
+        with pytest.raises(pki.NameRefused, match="expected the serial of one of the broker's"):
+            authority.revoke(before.entry.name, reason=Reason.UNSPECIFIED, now=NOW)
+        (revoked,) = authority.revoke(before.entry.serial, reason=Reason.SUPERSEDED, now=NOW)
+        assert (revoked.kind, revoked.serial) == (Kind.SERVER, before.entry.serial)
+        assert [entry.holds(NOW) for entry in authority.entries()] == [False, True]
+
+
+@pytest.fixture
+def narrow_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("narrow_umask")
+def test_the_brokers_user_can_enter_the_folder_whatever_the_umask(
+    today: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kept := tmp_path / "kept").mkdir(mode=0o700)
+    run(capsys, "server", "localhost", "--ca", today)
+    out = kept / "made" / "broker"
+    assert run(capsys, "mosquitto", "--out", out, "--ca", today)[0] == 0
+    assert [mode(path) for path in (kept, out.parent, out)] == [0o700, 0o755, 0o755], "those that we made, no other"
+    assert {path.name: mode(path) for path in out.iterdir()} == {
+        "acl": 0o600,
+        "ca.crt": 0o644,
+        "crl.pem": 0o644,
+        "mosquitto.conf": 0o644,
+        "server.crt": 0o644,
+        "server.key": 0o600,
+    }
+    out.chmod(0o750)
+    assert run(capsys, "mosquitto", "--out", out, "--ca", today)[0] == 0
+    assert mode(out) == 0o750, "one that is there stays as it is"
+
+
+def test_what_only_reads_does_without_the_authoritys_key(
+    today: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "server", "localhost", "--ca", today)
+    issued(today, Kind.PROCESS, "collector.1", datetime.now(UTC))
+    (today / "ca.key").unlink()
+    code, out, _ = run(capsys, "list", "--ca", today)
+    assert (code, "collector.1" in out) == (0, True)
+    code, out, _ = run(capsys, "mosquitto", "--out", tmp_path / "broker", "--ca", today)
+    assert (code, "processes collector.1" in out) == (0, True)
+    assert run(capsys, "issue", "terminal", "till-7", "--out", tmp_path / "t", "--ca", today)[0] == 2
 
 
 def test_no_command_needs_settings_or_a_database(

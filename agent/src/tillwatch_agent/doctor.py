@@ -268,7 +268,7 @@ def check_login(config: AgentConfig, judging: Judging = BY_WALL) -> Check:
         name=name,
         verdict=Verdict.PROBLEM,
         found=f"{config.terminal_id}: {failure}",
-        advice="check broker.username, the password in broker.password_file, and what the broker allows terminal_id",
+        advice="check broker.cert_file, or broker.username and password_file, and what the broker allows terminal_id",
     )
 
 

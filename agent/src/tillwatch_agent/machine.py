@@ -6,7 +6,7 @@ judged.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,9 @@ THRESHOLDS: Final = (
     Threshold(code=ConditionCode.CPU_HOT, measure="cpu_celsius", raise_at=90.0, clear_at=80.0),
 )
 
+CPU_SPAN_S_MIN = 1.0
+"""A share of a shorter span is mostly our own work; of none it is 0."""
+
 _CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower", "acpitz")
 """Chips by which Linux drivers name a processor's temperature, the most direct first."""
 
@@ -49,16 +52,17 @@ _CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower",
 class MachineProbe:
     """Looks at the machine it runs on."""
 
-    def __init__(self, machine: MachineConfig) -> None:
+    def __init__(self, machine: MachineConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = MACHINE_SELF
         self.poll_s = machine.poll_s
         self._disk_path = machine.disk_path
         self._raised: frozenset[str] = frozenset()
-        psutil.cpu_percent()  # the first call opens the span that the next one measures
+        self._clock = clock
+        self._cpu_since_s: float | None = None
 
     def poll(self) -> tuple[Observation, ...]:
         """Look once; what cannot be measured is left out."""
-        observation = judge(measure(self._disk_path), self._raised)
+        observation = judge(measure(self._disk_path) | self._cpu(), self._raised)
         self._raised = frozenset(observation.true_codes)
         return (observation,)
 
@@ -68,6 +72,14 @@ class MachineProbe:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _cpu(self) -> dict[str, float]:
+        """Measure the span since the last call; psutil counts spans by thread, so the first look only opens one."""
+        now_s, since_s = self._clock(), self._cpu_since_s
+        if since_s is not None and now_s - since_s < CPU_SPAN_S_MIN:
+            return {}
+        share, self._cpu_since_s = psutil.cpu_percent(), now_s
+        return {} if since_s is None else {"cpu_pct": share}
 
 
 def judge(measures: Mapping[str, float], raised: frozenset[str]) -> Observation:
@@ -89,10 +101,9 @@ def judge(measures: Mapping[str, float], raised: frozenset[str]) -> Observation:
 
 
 def measure(disk_path: Path) -> dict[str, float]:
-    """Measure now; a disk or a sensor that is not there has no measure."""
+    """Measure what one look tells; a disk or a sensor that is not there has no measure."""
     memory = psutil.virtual_memory()
     measures = {
-        "cpu_pct": psutil.cpu_percent(),
         "load_1m": round(psutil.getloadavg()[0], 2),
         "memory_available_pct": round(100 * memory.available / memory.total, 1),
         "uptime_s": round(time.clock_gettime(time.CLOCK_BOOTTIME)),

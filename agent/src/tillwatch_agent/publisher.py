@@ -11,6 +11,7 @@ not:
 - Nothing is published before CONNACK. What paho queues is bounded; what does not fit is left out: events come again.
 - An exception, ours or paho's, ends its connection and no other's.
 - By whose time the broker's certificate is judged is the core's decision; its chain and its name are always judged.
+- Certificates are read anew for each connection: what was put in their place counts without a restart.
 
 What a publisher gives out is of its newest connection only: after `Connect` or `Disconnect` nothing of an earlier one
 is taken. Exactly one `Connected` or `ConnectFailed` answers a `Connect`; one `ConnectionLost` follows a `Connected`
@@ -51,7 +52,7 @@ from tillwatch_agent.core import (
     Received,
     Subscribe,
 )
-from tillwatch_agent.errors import CertificateEnded
+from tillwatch_agent.errors import CertificateEnded, OperatorError
 from tillwatch_protocol.vocabulary import EVENTS_IN_FLIGHT_MAX
 
 CONNECT_TIMEOUT_S = 10.0
@@ -78,6 +79,8 @@ PACKETS_AT_ONCE = 50
 MISC_EVERY_S = 1.0
 """How often keep-alive and limits of time are looked at."""
 
+REFUSED_PERHAPS = "the broker ended the session before it answered: certificate revoked, refused or missing?"
+
 _BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 _logger = logging.getLogger(__name__)
@@ -92,13 +95,15 @@ class Broker:
     keepalive_s: int = 30
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
-    tls_timeless: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Called in a dialler's thread for each connection; what it raises as `OperatorError` is a failed one."""
+    tls_timeless: Callable[[], ssl.SSLContext] | None = None
     """The same, judging no times; for the operator's own authority only. Without it `tls` judges every connection."""
 
     def context(self, judging: Judging) -> ssl.SSLContext | None:
-        """Choose what judges the broker's certificate in the handshake."""
-        return self.tls_timeless or self.tls if judging.by is not JudgedBy.WALL else self.tls
+        """Make what judges the broker's certificate in the handshake; raises `OperatorError`."""
+        make = self.tls_timeless or self.tls if judging.by is not JudgedBy.WALL else self.tls
+        return make() if make else None
 
 
 class Loop:
@@ -356,7 +361,7 @@ class _Line:
             return
         try:
             self._client.connect(self._broker.host, self._broker.port, keepalive=self._broker.keepalive_s)
-        except (OSError, ValueError, CertificateEnded) as error:
+        except (OSError, ValueError, CertificateEnded, OperatorError) as error:
             self._not_begun = certificates.has_not_begun(error)
             problem = str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - the outermost loop of the dialler's thread
@@ -438,13 +443,18 @@ class _Line:
     def _listen(self) -> None:
         """Set the callbacks; none of them calls paho, which holds a lock around them."""
         self._client.on_connect = self._on_connect
-        self._client.on_disconnect = lambda *said: self.break_off(f"{said[3]}")
+        self._client.on_disconnect = lambda *said: self._ended(f"{said[3]}")
         self._client.on_message = self._on_message
         self._client.on_publish = lambda *said: self._untaken.discard(said[2])
         self._client.on_subscribe = self._on_subscribe
         self._client.on_socket_register_write = lambda *_: self._want(_BOTH)
         self._client.on_socket_unregister_write = lambda *_: self._want(selectors.EVENT_READ)
         self._client.on_socket_close = lambda *_: self._loop.release(self, self._socket)
+
+    def _ended(self, why: str) -> None:
+        """Say what paho cannot know: TLS 1.3 refuses our certificate only after the handshake, by hanging up."""
+        refused = self.state is _State.ASKING and isinstance(self._socket, ssl.SSLSocket)
+        self.break_off(REFUSED_PERHAPS if refused else why)
 
     def _want(self, events: int) -> None:
         if self.state is not _State.ENDED:
@@ -502,8 +512,8 @@ class _Client(paho.Client):
             self.username_pw_set(broker.username, broker.password)
 
     def _create_socket(self) -> socket.socket:
-        sock = socket.create_connection((self._broker.host, self._broker.port), timeout=CONNECT_TIMEOUT_S)
         context = self._broker.context(self._judging)
+        sock = socket.create_connection((self._broker.host, self._broker.port), timeout=CONNECT_TIMEOUT_S)
         if context is None:
             return sock
         secured = context.wrap_socket(sock, server_hostname=self._broker.host)

@@ -12,6 +12,7 @@ memory.
 SIGTERM and SIGINT stop it: the event and the farewell leave first.
 """
 
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -21,9 +22,10 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,27 +99,37 @@ def now() -> Moment:
 
 def broker(config: "BrokerConfig") -> Broker:
     """Read what the connection needs from its files; raises `OperatorError`."""
+    if config.ca_file:
+        _tls(config)  # what is wrong with the files is told now, not by each connection
     return Broker(
         host=config.host,
         port=config.port,
         keepalive_s=config.keepalive_s,
         username=config.username,
         password=configuration.read_secret(config.password_file) if config.password_file else None,
-        tls=_tls(config) if config.ca_file else None,
-        tls_timeless=certificates.timeless(_tls(config)) if config.ca_file else None,
+        tls=partial(_tls, config) if config.ca_file else None,
+        tls_timeless=(lambda: certificates.timeless(_tls(config))) if config.ca_file else None,
     )
 
 
 def _tls(config: "BrokerConfig") -> ssl.SSLContext:
-    try:
+    """Read the files as they are now, each by itself, so that the wrong one is named; raises `OperatorError`."""
+    with _telling("ca_file", config.ca_file, "certificates in PEM"):
         context = ssl.create_default_context(cafile=config.ca_file)
-        if config.cert_file:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except OSError as error:  # an SSLError is one
-        raise OperatorError(
-            f"[broker]: expected readable PEM files in ca_file, cert_file and key_file, got: {error.strerror or error}"
-        ) from None
+    if config.cert_file:
+        with _telling("cert_file", config.cert_file, "a certificate in PEM"):
+            ssl.create_default_context(cafile=config.cert_file)
+        with _telling("key_file", config.key_file, "the key of cert_file in PEM, without a password"):
+            context.load_cert_chain(config.cert_file, config.key_file, password="")
     return context
+
+
+@contextlib.contextmanager
+def _telling(key: str, path: Path | None, expected: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # an SSLError is one
+        raise OperatorError(f"broker.{key}: expected {expected}, got {path}: {error.strerror or error}") from None
 
 
 class Runtime:

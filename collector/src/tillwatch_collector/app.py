@@ -81,10 +81,10 @@ def run(config: CollectorConfig, role: Role, announce: Announce) -> None:
     """Run one role until told to stop; raises `OperatorError` where the installation must change."""
     check_tls_files(config.web)
     process = process_named(config, role)
-    if config.broker is not None and DUTIES[role].subscriptions:
-        credentials.check(config.broker, process, datetime.now(UTC))
     with ExitStack() as stack:
         store = stack.enter_context(_opened(config, role))
+        if config.broker is not None and DUTIES[role].subscriptions:
+            credentials.check(config.broker, process, datetime.now(UTC))
         stack.enter_context(data_dir_held(config.data_dir, _file(role, process, LOCK_FILE)))
         listener = stack.enter_context(bound(config.web))
         store.migrate()

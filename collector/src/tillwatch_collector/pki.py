@@ -89,7 +89,7 @@ class RequestRefused(CallerError):  # noqa: N818
 
 
 class CertificateUnknown(CallerError):  # noqa: N818
-    """The authority has no such certificate that still holds."""
+    """The authority has no such certificate of which this could be asked."""
 
 
 class FileInTheWay(CallerError):  # noqa: N818
@@ -268,13 +268,7 @@ class Authority:
 
     def entries(self) -> tuple[Entry, ...]:
         """Every certificate, in the order of issue; raises `AuthorityUnusable`."""
-        path = self.folder / INDEX_FILE
-        try:
-            # A line that a power cut left unfinished stands for a certificate that was never made.
-            whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-            return tuple(Entry.model_validate_json(line) for line in whole.splitlines())
-        except (OSError, ValueError) as error:
-            raise AuthorityUnusable(f"{path}: expected one certificate a line, got: {error}") from None
+        return _read_index(self.folder)
 
     def issue(
         self, kind: ClientKind, name: str, *, public_key: PublicKey | None, days: int = CLIENT_DAYS, now: datetime
@@ -290,7 +284,15 @@ class Authority:
         return self._issue(Kind.SERVER, _SERVER_NAME, None, names, days=days, now=now)
 
     def revoke(self, name_or_serial: str, *, reason: Reason, now: datetime) -> tuple[Entry, ...]:
-        """Revoke all certificates of a name that hold, or the one of a serial; raises `CertificateUnknown`."""
+        """Revoke all certificates of a name that hold, or the one of a serial; raises `CertificateUnknown`.
+
+        The broker's are revoked by serial only (`NameRefused`): all of them bear one name, the one in use among them.
+        """
+        if name_or_serial == _SERVER_NAME:
+            raise NameRefused(
+                f"expected the serial of one of the broker's certificates, as `pki list` shows it, "
+                f"got {_SERVER_NAME!r}, the name of all of them, the one in use among them"
+            )
         entries = self.entries()
         serial = name_or_serial.lower().replace(":", "").lstrip("0")
         matching = [entry for entry in entries if name_or_serial == entry.name or serial == entry.serial]
@@ -404,10 +406,16 @@ class Authority:
 @contextmanager
 def opened(folder: Path) -> Iterator[Authority]:
     """Hold the authority in a folder; raises `AuthorityUnusable`."""
-    if not (folder / CA_CERT_FILE).is_file():
-        raise AuthorityUnusable(f"--ca: expected the folder of an authority, got {folder}; `pki init` makes one")
+    _expect_authority(folder)
     with _locked(folder):
         yield Authority(folder, *_read(folder))
+
+
+def listed(folder: Path) -> tuple[Entry, ...]:
+    """Read every certificate, in the order of issue, without the authority's key; raises `AuthorityUnusable`."""
+    _expect_authority(folder)
+    with _locked(folder):
+        return _read_index(folder)
 
 
 def common_name(path: Path) -> tuple[str, datetime]:
@@ -417,6 +425,21 @@ def common_name(path: Path) -> tuple[str, datetime]:
     if len(names) != 1:
         raise ValueError(f"expected a certificate with one common name, got {names}")
     return names[0], certificate.not_valid_after_utc
+
+
+def _expect_authority(folder: Path) -> None:
+    if not (folder / CA_CERT_FILE).is_file():
+        raise AuthorityUnusable(f"--ca: expected the folder of an authority, got {folder}; `pki init` makes one")
+
+
+def _read_index(folder: Path) -> tuple[Entry, ...]:
+    path = folder / INDEX_FILE
+    try:
+        # A line that a power cut left unfinished stands for a certificate that was never made.
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        return tuple(Entry.model_validate_json(line) for line in whole.splitlines())
+    except (OSError, ValueError) as error:
+        raise AuthorityUnusable(f"{path}: expected one certificate a line, got: {error}") from None
 
 
 def _read(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -3,7 +3,8 @@
 import os
 import pwd
 import re
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from tillwatch_collector import eviction, files, mosquitto, pki
 from tillwatch_collector.cli.options import JsonOption, now
 from tillwatch_collector.cli.output import say, say_json, say_table, warn
 from tillwatch_collector.errors import CallerError
-from tillwatch_collector.pki import Authority, FileInTheWay, Issued, Kind, Reason
+from tillwatch_collector.pki import Authority, CertificateUnknown, Entry, FileInTheWay, Issued, Kind, Reason
 
 commands = typer.Typer(
     help="Certificates: who may connect to the broker, as whom, and who no longer.",
@@ -138,7 +139,13 @@ def server(
 
 @commands.command()
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME|SERIAL", help="All of a name that hold, or one by its serial.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|SERIAL",
+            help="All of a name that hold, or one by its serial; the broker's by serial only.",
+        ),
+    ],
     *,
     reason: Annotated[Reason, typer.Option("--reason", help="As the list says it.")] = Reason.UNSPECIFIED,
     out: Annotated[Path | None, typer.Option("--out", help="Also put the list here, whole, for the broker.")] = None,
@@ -156,13 +163,13 @@ def revoke(
     with pki.opened(ca) as authority:
         at = now()
         revoked = authority.revoke(name, reason=reason, now=at)
-        shown = eviction.passes(
-            authority, sorted({entry.name for entry in revoked if entry.kind is not Kind.SERVER}), at
-        )
+        names = sorted({entry.name for entry in revoked if entry.kind is not Kind.SERVER})
+        shown, left = eviction.passes(authority, names, at), _still_valid(authority.entries(), names, at)
         if out is not None:
             _hand_over_list(ca, out)
     for entry in revoked:
         warn(f"revoked {entry.kind} {entry.name}, serial {entry.serial}")
+    _warn_of(left)
     if address is not None:
         eviction.evict(shown, *address, wait_s=wait_s)
         warn(f"out of {broker}")
@@ -175,7 +182,8 @@ def revoke(
 @commands.command()
 def evict(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Terminals and processes; none: only look.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Terminals and processes, revoked before; none: only look."),
     ] = None,
     *,
     broker: Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="The broker to put them out of.")],
@@ -184,15 +192,22 @@ def evict(
 ) -> None:
     """End connections that stand, once the broker refuses who is revoked.
 
-    One whose certificate holds comes back at once. Without a name this only says whether the newest list is in force
-    at the broker: exit code 0 when it is.
+    A name of which no certificate is revoked is refused (exit code 1). Exit code 0 when who holds a revoked certificate
+    is out and stays out, 2 when not. Whoever has another certificate of the name, which holds, comes back with it: this
+    says so. Without a name this only says whether the newest list is in force at the broker: 0 when it is, 2 when not.
     """
     address = _address(broker)
     wanted = [pki.checked_name(Kind.PROCESS if "." in name else Kind.TERMINAL, name) for name in names or ()]
     with pki.opened(ca) as authority:
-        shown = eviction.passes(authority, wanted, now())
+        entries, at = authority.entries(), now()
+        _expect_revoked(entries, wanted)
+        shown = eviction.passes(authority, wanted, at)
     eviction.evict(shown, *address, wait_s=wait_s)
-    say(f"out of {broker}: {', '.join(wanted)}" if wanted else f"{broker} has the newest revocation list in force")
+    if not wanted:
+        say(f"{broker} has the newest revocation list in force")
+        return
+    say(f"out of {broker}, with what is revoked: {', '.join(wanted)}")
+    _warn_of(_still_valid(entries, wanted, at))
 
 
 @commands.command("list")
@@ -205,10 +220,8 @@ def list_certificates(
     ca: AuthorityOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """List certificates that hold."""
-    with pki.opened(ca) as authority:
-        entries = authority.entries()
-    at = now()
+    """List certificates that hold. Needs no key of the authority."""
+    entries, at = pki.listed(ca), now()
     found = [entry for entry in entries if everything or entry.holds(at)]
     if expiring is not None:
         found = [entry for entry in found if entry.not_after <= at + timedelta(days=expiring)]
@@ -259,11 +272,11 @@ def configure(
     """Write all that Mosquitto needs: settings, access list, certificates, revocation list.
 
     Run it again after `pki server`, after a new process, after a revocation: files are replaced whole, and Mosquitto
-    reads them on SIGHUP. Run by root, the files belong to --user; else see to it that it can read them.
+    reads them on SIGHUP. Run by root, the files belong to --user; else see to it that it can read them. Needs no key of
+    the authority.
     """
-    with pki.opened(ca) as authority:
-        at = now()
-        known = {entry.name for entry in authority.entries() if entry.kind is Kind.PROCESS and entry.holds(at)}
+    entries, at = pki.listed(ca), now()
+    known = {entry.name for entry in entries if entry.kind is Kind.PROCESS and entry.holds(at)}
     processes = sorted({pki.checked_name(Kind.PROCESS, name) for name in process} if process else known)
     if not (ca / pki.SERVER_CERT_FILE).exists():
         raise ServerMissing("expected the broker to have a certificate, got none; `pki server HOST...` makes it")
@@ -283,11 +296,20 @@ def configure(
 def _write_broker(out: Path, broker: mosquitto.Broker, processes: list[str], ca: Path) -> None:
     """Put the files in place, the settings last: whoever waits for them finds the others there."""
     owner = _owner(broker.user)
-    out.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_enterable(out)
     for name, mode in _COPIED.items():
         files.replace(out / name, (ca / name).read_bytes(), mode, owner=owner)
     files.replace(out / mosquitto.ACL_FILE, mosquitto.access_list(processes).encode(), 0o600, owner=owner)
     files.replace(out / mosquitto.CONF_FILE, mosquitto.settings(broker).encode(), 0o644, owner=owner)
+
+
+def _make_enterable(folder: Path) -> None:
+    """Make a folder, and those above it, that the broker's user can enter, whatever our umask would keep from it."""
+    if folder.is_dir():
+        return
+    _make_enterable(folder.parent)
+    folder.mkdir()
+    folder.chmod(0o755)
 
 
 _COPIED = {pki.CA_CERT_FILE: 0o644, pki.SERVER_KEY_FILE: 0o600, pki.SERVER_CERT_FILE: 0o644, pki.CRL_FILE: 0o644}
@@ -325,6 +347,30 @@ def _say_issued(issued: Issued, written: list[Path], days: int, *, as_json: bool
     say(f"{entry.kind} {entry.name}, until {entry.not_after:%Y-%m-%d}, serial {entry.serial}")
     for path in written:
         say(f"  {path}")
+
+
+def _expect_revoked(entries: Sequence[Entry], names: Sequence[str]) -> None:
+    revoked = {entry.name for entry in entries if entry.revoked_at is not None}
+    for name in names:
+        if name not in revoked:
+            count = sum(entry.name == name for entry in entries)
+            raise CertificateUnknown(
+                f"expected a name with a revoked certificate, as `pki list --all` shows it, got {name!r}, "
+                f"of which there are {count}, none of them revoked: nobody was put out; `pki revoke` comes first"
+            )
+
+
+def _still_valid(entries: Sequence[Entry], names: Sequence[str], at: datetime) -> list[Entry]:
+    return [entry for entry in entries if entry.name in names and entry.holds(at)]
+
+
+def _warn_of(left: Sequence[Entry]) -> None:
+    """Say who is not out by name, since another certificate lets the name in."""
+    for entry in left:
+        warn(
+            f"{entry.name} has another certificate that holds, serial {entry.serial}: whoever has that one gets in; "
+            f"`pki revoke {entry.serial}` unless that is meant"
+        )
 
 
 def _hand_over_list(ca: Path, out: Path) -> None:
