@@ -150,6 +150,14 @@ def test_a_will_of_the_current_connection_shortens_the_wait(shop: Shop) -> None:
     assert shop.moves == [("opened", SILENT)]
 
 
+def test_a_will_soon_after_a_heartbeat_is_not_forgotten_over_it(shop: Shop) -> None:
+    shop.beat(beats(1, 2))
+    shop.beat([heartbeat(3)], every_s=5)
+    shop.take(offline())
+    shop.until(shop.now_s + 20)
+    assert shop.states[-1] == ("till-1", "silent", "connection_lost")
+
+
 @pytest.mark.parametrize(
     "saviour",
     [

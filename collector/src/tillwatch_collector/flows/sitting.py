@@ -23,6 +23,7 @@ from tillwatch_collector.flows.tickets import MACHINE, TicketChange, Why
 from tillwatch_collector.store.judgements import ConditionKey, KeptCondition, Standing, TicketIdentity
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
+from tillwatch_protocol.heartbeat import PresenceState
 from tillwatch_protocol.reading import Reading
 
 FOLLOWED_MAX = 128
@@ -75,7 +76,8 @@ class Terminal:
     """Its readings say something that has not been judged."""
     followed: dict[Key, Followed] = field(default_factory=dict)
     calm_interval_s: float | None = None
-    """How often it beats, while it is online and nothing of it is followed: then to be heard is all there is to see."""
+    """How often it beats, while it is online, no will waits for its hold, and nothing of it is followed: then all there
+    is to see is that it was heard."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +138,8 @@ class Sitting:
         case = _Case(terminal=terminal, look=look, beat_s=beat_s, verdict=verdict, readings=readings or ())
         known_first = sorted(said, key=lambda key: (key not in terminal.followed, key))
         dues = [verdict.due_s, *(self._follow(case, key, said[key]) for key in known_first)]
-        terminal.calm_interval_s = None if terminal.unread or terminal.followed else sight.interval_s
+        offline = sight.said is not None and sight.said.state == PresenceState.OFFLINE
+        terminal.calm_interval_s = None if terminal.unread or terminal.followed or offline else sight.interval_s
         return min((due_s for due_s in dues if due_s is not None), default=self._now_s + self._settings.idle_look_s)
 
     def write(self) -> None:
