@@ -124,11 +124,12 @@ def test_long_lists_go_in_pieces(monkeypatch: pytest.MonkeyPatch, store: Store) 
 
 
 A_LONG_PAST = (
-    "INSERT INTO sighting (terminal_id, heard_at, stream_switches, marked)"
-    " SELECT 'old-' || n, now(), 0, false FROM generate_series(1, 2000) AS n",
-    "INSERT INTO ticket (subject_kind, subject_id, component, code, status, severity, category, opened_at, updated_at,"
-    " recurrences) SELECT 'terminal', 'old-' || n, 'agent:self', 'silent', 'closed', 'critical', 'agent', now(), now(), 0"
-    " FROM generate_series(1, 2000) AS n",
+    """INSERT INTO sighting (terminal_id, heard_at, stream_switches, marked)
+    SELECT 'old-' || n, now(), 0, false FROM generate_series(1, 2000) AS n""",
+    """INSERT INTO ticket
+    (subject_kind, subject_id, component, code, status, severity, category, opened_at, updated_at, recurrences)
+    SELECT 'terminal', 'old-' || n, 'agent:self', 'silent', 'closed', 'critical', 'agent', now(), now(), 0
+    FROM generate_series(1, 2000) AS n""",
     "ANALYZE sighting",
     "ANALYZE ticket",
 )
