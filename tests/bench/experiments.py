@@ -47,7 +47,7 @@ def _counted(progress: Progress, of: int) -> Callable[[str], None]:
     return said
 
 
-WORLDS = 50
+WORLDS = 30
 PLANTED_AIM = 10
 SEED = 20261121
 

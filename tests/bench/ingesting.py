@@ -49,9 +49,12 @@ def ingest_rate(backend: Backend, progress: Progress) -> dict[str, float]:
 
 
 def latency(progress: Progress) -> dict[str, float]:
-    """Publish the worse of both databases."""
-    seen = [_latencies(backend, progress) for backend in ARRANGEMENTS]
-    return {name: max(one[name] for one in seen) for name in seen[0]}
+    """Publish what a fleet has that speaks so fast, PostgreSQL; and SQLite beside it, which is at its limit there."""
+    alone = _latencies("sqlite", progress)
+    return _latencies("postgresql", progress) | {
+        "ingest_sqlite_p99_ms": alone["ingest_p99_ms"],
+        "fault_to_ticket_sqlite_p99_ms": alone["fault_to_ticket_p99_ms"],
+    }
 
 
 def _climb(backend: Backend, roles: Sequence[str], rates: Sequence[int], progress: Progress) -> Step | None:
@@ -174,8 +177,8 @@ EXPERIMENTS = (
                 name="ingest_p50_ms",
                 unit="ms",
                 aim=None,
-                says=f"from an event's publish to its acknowledgement after the commit at {LATENCY_RATE:,}/s; "
-                "the worse of SQLite in one process and PostgreSQL in three",
+                says=f"from an event's publish to its acknowledgement after the commit at {LATENCY_RATE:,}/s, "
+                "into PostgreSQL by three processes",
             ),
             Figure(name="ingest_p99_ms", unit="ms", aim=None, says="the same for the slowest of a hundred"),
             Figure(
@@ -185,6 +188,13 @@ EXPERIMENTS = (
                 says=f"from a fault's heartbeat to its open ticket at {LATENCY_RATE:,}/s, the policy's holds excluded",
             ),
             Figure(name="fault_to_ticket_p99_ms", unit="ms", aim=1_000, says="the same for the slowest of a hundred"),
+            Figure(
+                name="ingest_sqlite_p99_ms",
+                unit="ms",
+                aim=None,
+                says="publish to acknowledgement into SQLite, which is at its limit there",
+            ),
+            Figure(name="fault_to_ticket_sqlite_p99_ms", unit="ms", aim=None, says="fault to ticket into SQLite there"),
         ),
     ),
 )
