@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import NamedTuple, Self
 
 from tillwatch_collector.domain import epoch, ranges
-from tillwatch_collector.domain.history import Recorder
 from tillwatch_collector.domain.identity import SWITCHES, Sighting, heard, switched
 from tillwatch_collector.domain.level import (
     LevelHead,
@@ -68,6 +67,8 @@ class Tally:
     events: int = 0
     events_repeated: int = 0
     presences: int = 0
+    levels: list[NewLevel] = field(default_factory=list)
+    """The newest heartbeats that were written."""
     marked: set[str] = field(default_factory=set)
     acks: dict[StreamKey, int] = field(default_factory=dict)
     epoch_seen_max: int = 0
@@ -77,10 +78,9 @@ class Tally:
 class Fold:
     """The facts of a batch's terminals, in memory."""
 
-    def __init__(self, facts: Facts, memory: Memory, recorder: Recorder, now: datetime) -> None:
+    def __init__(self, facts: Facts, memory: Memory, now: datetime) -> None:
         self._facts = facts
         self._memory = memory
-        self._recorder = recorder
         self._now = now
         self._sightings: dict[str, Sighting] = {}
         self._streams: dict[str, dict[str, StreamFacts]] = {}
@@ -95,9 +95,9 @@ class Fold:
         self.tally = Tally()
 
     @classmethod
-    def read(cls, facts: Facts, memory: Memory, recorder: Recorder, letters: Sequence[Letter], now: datetime) -> Self:
+    def read(cls, facts: Facts, memory: Memory, letters: Sequence[Letter], now: datetime) -> Self:
         """Read what the letters' terminals have, as far as it is not remembered."""
-        fold = cls(facts, memory, recorder, now)
+        fold = cls(facts, memory, now)
         heard_from = {letter.terminal_id for letter in letters if not letter.retained}
         fold._recall(heard_from, min(letter.received_at for letter in letters))
         fold._presence_heads = facts.presences(
@@ -158,16 +158,15 @@ class Fold:
                     pass
 
     def write(self) -> None:
-        """Write what changed, note its measures, and remember it."""
+        """Write what changed, and remember it."""
         facts, memory = self._facts, self._memory
         facts.save_sightings(self._sightings, self.tally.marked)
         facts.save_streams(dict(sorted(self._streams_changed.items())))
-        facts.save_levels(list(self._levels.values()))
+        self.tally.levels = list(self._levels.values())
+        facts.save_levels(self.tally.levels)
         facts.save_events(self._events)
         facts.save_presences(self._presences)
         facts.save_gaps(self._gaps, {key: _gaps(self._streams[key[0]][key[1]].ledger) for key in self._gaps})
-        for level in self._levels.values():
-            self._recorder.take(level.heartbeat.terminal_id, level.heartbeat.components, level.received_at)
         memory.heads.update(self._heads)
         for terminal_id, sighting in self._sightings.items():
             memory.keep(terminal_id, sighting, self._streams[terminal_id])

@@ -104,9 +104,11 @@ def ingest(
     opened = _open(batch)
     if opened.letters:
         memory.begin(repository)
-    keeping = _Keeping(facts=repository.facts, memory=memory, recorder=recorder or Recorder(), now=now)
+    keeping = _Keeping(facts=repository.facts, memory=memory, now=now)
     tallies = keeping.keep(opened.letters)
     if recorder is not None:
+        for level in (level for tally in tallies for level in tally.levels):
+            recorder.take(level.heartbeat.terminal_id, level.heartbeat.components, level.received_at)
         repository.history.write(recorder, now)
     refusals = opened.refusals + [refusal for tally in tallies for refusal in tally.refusals]
     repository.facts.quarantine([_quarantined(batch[refusal.place], refusal, settings) for refusal in refusals])
@@ -165,7 +167,6 @@ class _Keeping:
 
     facts: Facts
     memory: Memory
-    recorder: Recorder
     now: datetime
 
     def keep(self, letters: Sequence[Letter]) -> list[Tally]:
@@ -182,7 +183,7 @@ class _Keeping:
 
     def _folded(self, letters: Sequence[Letter]) -> Tally:
         with self.facts.savepoint():
-            fold = Fold.read(self.facts, self.memory, self.recorder, letters, self.now)
+            fold = Fold.read(self.facts, self.memory, letters, self.now)
             fold.take(letters)
             fold.write()
         return fold.tally
