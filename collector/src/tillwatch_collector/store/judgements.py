@@ -43,6 +43,7 @@ class Standing(NamedTuple):
     presence: str
     reason: str
     since: datetime
+    clock_offset_s: float | None = None
 
 
 class KeptCondition(NamedTuple):

@@ -1,7 +1,7 @@
 """The shape of what is kept.
 
 Who writes what: ingest writes facts (`stream` to `quarantine`) and history (`series`, and the samples' tables, which
-`store.history` makes day by day), upkeep writes the rollups, judge writes judgements (`standing` to `journal`), people
+`store.history` makes day by day), upkeep writes the rollups, judge writes judgements (`standing` to `outage`), people
 write the inventory and the tokens. Facts are a function of the set of messages that came: `received_at`,
 `heard_at` and `stream_no` apart, any order and any duplication ends in the same rows.
 """
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     TypeDecorator,
     UniqueConstraint,
@@ -104,6 +105,10 @@ class StoreRow(Table, table=True):
     carrier: str | None = Field(default=None, max_length=64, index=True)
     watch: str = Field(default="always", max_length=16)
     """`always` or `opening_hours`."""
+    holidays: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    """Local date (`2026-12-25`) to the spans of that day, in the place of its weekday's; none: closed."""
+    contract: str | None = Field(default=None, max_length=64)
+    """The service contract, by its name in the SLA file; None: the default one."""
     created_at: datetime = Field(sa_type=Utc)
 
 
@@ -335,6 +340,8 @@ class StandingRow(Table, table=True):
     """`unknown`, `online`, `late`, `silent`, `off`."""
     reason: str = Field(max_length=48)
     since: datetime = Field(sa_type=Utc)
+    clock_offset_s: float | None = None
+    """How far the terminal's clock is ahead of ours, by its heartbeats with the least delay; None: not known."""
 
 
 class ConditionRow(Table, table=True):
@@ -373,17 +380,46 @@ class TicketRow(Table, table=True):
     __tablename__ = "ticket"
     ticket_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     subject_kind: str = Field(max_length=16)
-    """`terminal`, `collector`; later `store`, `carrier`, ..."""
+    """`terminal`, `collector`, or the kind of node that an outage is about: `store`, `carrier`, `region`, ..."""
     subject_id: str = Field(max_length=64)
     component: str = Field(max_length=97)
     code: str = Field(max_length=48)
     status: str = Field(max_length=16, index=True)
     severity: str = Field(max_length=16, index=True)
     category: str = Field(max_length=32)
+    origin: str = Field(default="machine", max_length=16)
+    """Who reported it first: `machine`, `phone`, `web`."""
+    title: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=4000)
+    contact: str | None = Field(default=None, max_length=200)
+    """Whom to call, and when; scrubbed as all that people write."""
+    assignee: str | None = Field(default=None, max_length=100)
+    """`kind:id`: `person:ann`, `provider:acme`."""
+    watchers: list[str] = Field(default_factory=list, sa_type=Json)
+    store_id: str | None = Field(default=None, max_length=64, index=True)
+    """Where its subject stood when it was opened."""
+    merchant_id: str | None = Field(default=None, max_length=64, index=True)
+    parent_id: int | None = Field(default=None, index=True, sa_type=BigId)
+    """The outage, or the larger piece of work, that it is part of: not notified by itself while that is open."""
+    merged_into_id: int | None = Field(default=None, index=True, sa_type=BigId)
+    repair: str = Field(default="complex", max_length=16)
+    """`simple` or `complex`."""
+    repair_mode: str | None = Field(default=None, max_length=16)
+    """`remote`, `on_site`, `sent_in`."""
+    pending_on: str | None = Field(default=None, max_length=16)
+    """`parts`, `merchant`, `provider`; None unless it is pending."""
     opened_at: datetime = Field(sa_type=Utc, index=True)
     updated_at: datetime = Field(sa_type=Utc, index=True)
+    responded_at: datetime | None = Field(default=None, sa_type=Utc)
+    """When a person first took it in hand."""
     resolved_at: datetime | None = Field(default=None, sa_type=Utc)
     closed_at: datetime | None = Field(default=None, sa_type=Utc)
+    respond_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+    resolve_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+    """Both worked out from the journal by the contract's targets on the store's calendar; None while pending, at the
+    end, or where there is no target."""
+    escalation_step: int = 0
+    """How many of the contract's steps were taken."""
     recurrences: int = 0
     """How often it came back while the ticket was open."""
     __table_args__ = (
@@ -415,6 +451,112 @@ class JournalRow(Table, table=True):
     to_status: str | None = Field(default=None, max_length=16)
     reason: str = Field(max_length=500)
     evidence: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+
+
+class CommentRow(Table, table=True):
+    """What a person says on a ticket."""
+
+    __tablename__ = "comment"
+    comment_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    ticket_id: int = Field(foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+    at: datetime = Field(sa_type=Utc)
+    actor: str = Field(max_length=100)
+    text: str = Field(max_length=4000)
+    internal: bool = False
+    """Not for the merchant's eyes."""
+
+
+class AttachmentRow(Table, table=True):
+    """A file that belongs to a ticket."""
+
+    __tablename__ = "attachment"
+    attachment_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    ticket_id: int = Field(foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+    at: datetime = Field(sa_type=Utc)
+    actor: str = Field(max_length=100)
+    name: str = Field(max_length=200)
+    media_type: str = Field(max_length=100)
+    size_bytes: int
+    sha256: str = Field(max_length=64)
+    content: bytes = Field(sa_type=LargeBinary)
+
+
+class OutageRow(Table, table=True):
+    """One cause that silences or harms many terminals, from its pattern to its end; its ticket is the parent."""
+
+    __tablename__ = "outage"
+    outage_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    node_kind: str = Field(max_length=16)
+    """`store`, `merchant`, `carrier`, `region`, `broker`, `release`, `acquirer`, `fleet`."""
+    node_id: str = Field(max_length=64)
+    component: str = Field(max_length=97)
+    code: str = Field(max_length=48)
+    """What its terminals have in common: (`agent:self`, `silent`), or a condition of one component."""
+    ticket_id: int = Field(foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+    began_at: datetime = Field(sa_type=Utc)
+    """When the first of its terminals was last well."""
+    detected_at: datetime = Field(sa_type=Utc, index=True)
+    ended_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+    terminals_hit: int
+    terminals_total: int
+    evidence: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+
+
+class MaintenanceRow(Table, table=True):
+    """A span in which notification is muted, once or every week; evaluation goes on."""
+
+    __tablename__ = "maintenance"
+    maintenance_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    scope_kind: str = Field(max_length=16)
+    """`terminal`, `store`, `merchant`, `all`."""
+    scope_id: str = Field(default="", max_length=64)
+    starts_at: datetime = Field(sa_type=Utc)
+    ends_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+    """Of a weekly one, its last end; None: until it is cancelled."""
+    weekly: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    """`{"time_zone", "days", "from", "to"}` in local time; `to` not after `from` lies in the next day."""
+    reason: str = Field(max_length=500)
+    created_by: str = Field(max_length=100)
+    created_at: datetime = Field(sa_type=Utc)
+    cancelled_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class NotificationRow(Table, table=True):
+    """A message to one route: written with what it tells of, sent after the commit, kept as a log of what was said."""
+
+    __tablename__ = "notification"
+    notification_id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    route: str = Field(max_length=64)
+    state: str = Field(max_length=16)
+    """`due`, `sent`, `given_up`."""
+    created_at: datetime = Field(sa_type=Utc, index=True)
+    due_at: datetime = Field(sa_type=Utc)
+    attempts: int = 0
+    sent_at: datetime | None = Field(default=None, sa_type=Utc)
+    error: str | None = Field(default=None, max_length=500)
+    """Of the last attempt."""
+    title: str = Field(max_length=200)
+    body: str = Field(max_length=8000)
+    items: list[Any] = Field(default_factory=list, sa_type=Json)
+    """What it tells: `{"ticket_id", "said"}` each."""
+    __table_args__ = (
+        Index(
+            "ix_notification_due",
+            "due_at",
+            sqlite_where=text("state = 'due'"),
+            postgresql_where=text("state = 'due'"),
+        ),
+    )
+
+
+class SaidRow(Table, table=True):
+    """What a route was last told of a ticket: the same is not told twice."""
+
+    __tablename__ = "said"
+    route: str = Field(primary_key=True, max_length=64)
+    ticket_id: int = Field(primary_key=True, sa_type=BigId, sa_column_kwargs={"autoincrement": False})
+    said: str = Field(max_length=64)
+    at: datetime = Field(sa_type=Utc)
 
 
 # --- the collector itself
