@@ -99,3 +99,77 @@ def test_the_boot_is_named_by_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "sys/kernel/random").mkdir(parents=True)
     (tmp_path / "sys/kernel/random/boot_id").write_text("0f9bbf3b-925a\n")
     assert machine.host_boot_id(tmp_path) == "0f9bbf3b-925a"
+
+
+# --- its serial number
+
+PRODUCT, BOARD, TREE = (
+    "class/dmi/id/product_serial",
+    "class/dmi/id/board_serial",
+    "firmware/devicetree/base/serial-number",
+)
+
+
+def written(sys: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (sys / name).parent.mkdir(parents=True, exist_ok=True)
+        (sys / name).write_bytes(content)
+    return sys
+
+
+@pytest.mark.parametrize(
+    ("files", "serial"),
+    [
+        ({}, None),  # a container, or a kernel that does not say
+        ({PRODUCT: b"MJ0ABCDE\n", BOARD: b"L1HF123\n"}, "MJ0ABCDE"),  # the computer's before its board's
+        ({PRODUCT: b"To be filled by O.E.M.\n", BOARD: b"L1HF123\n"}, "L1HF123"),
+        ({TREE: b"10000000a1b2c3d4\0"}, "10000000a1b2c3d4"),  # a Raspberry Pi's ends with a NUL
+        ({PRODUCT: b"VMware-56 4d 3c\n"}, "VMware-56 4d 3c"),
+    ],
+)
+def test_the_serial_number_is_read_where_the_kernel_has_it(
+    tmp_path: Path, files: dict[str, bytes], serial: str | None
+) -> None:
+    assert machine.serial_number(written(tmp_path, files)) == serial
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        b"",
+        b"\n",
+        b"None\n",
+        b"N/A\n",
+        b"Not Specified\n",
+        b"Default string\n",
+        b"System Serial Number\n",
+        b"To Be Filled By O.E.M.\n",
+        b"0\n",
+        b"0000000000\n",
+        b"00:00:00\n",
+        b"123456789\n",
+        b"xxxxxxxxxx\n",
+        b"............\n",
+        b"\xff\xff\xff\xff\n",  # erased flash
+        b"AB\x01CD\n",
+        b"x1" * 1000,
+    ],
+)
+def test_what_a_maker_never_filled_in_is_no_serial_number(tmp_path: Path, placeholder: bytes) -> None:
+    assert machine.serial_number(written(tmp_path, {PRODUCT: placeholder})) is None
+
+
+def test_a_number_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    (tmp_path / PRODUCT).mkdir(parents=True)
+    assert machine.serial_number(tmp_path) is None
+    assert MachineProbe(MachineConfig(), sys=tmp_path).poll()[0].facts == {}
+
+
+def test_the_probe_tells_the_number_at_every_look(tmp_path: Path) -> None:
+    probe = MachineProbe(MachineConfig(), sys=written(tmp_path, {BOARD: b"L1HF123\n"}))
+    assert [probe.poll()[0].facts for _ in range(2)] == [{"serial_number": "L1HF123"}] * 2
+
+
+def test_this_machine_s_own_number_is_one_or_none() -> None:
+    serial = machine.serial_number()
+    assert serial is None or serial.strip()

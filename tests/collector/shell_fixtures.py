@@ -16,6 +16,7 @@ from tillwatch_collector import policies, tokens
 from tillwatch_collector import web as web_application
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
 from tillwatch_collector.config import CollectorConfig, WebConfig
+from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.inventory import Merchant, Store, Terminal
 from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
@@ -46,6 +47,7 @@ class Web:
     def context(self) -> WebContext:
         return WebContext(
             store=self.database,
+            desk=Desk(store=self.database, policy=policies.load(None)),
             registry=CollectorRegistry(),
             settings=self.settings,
             now=lambda: self.now,

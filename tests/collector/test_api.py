@@ -289,6 +289,10 @@ def test_a_store_lives(writer: TestClient) -> None:
     changed = writer.patch(f"{url}/s-7", json={"opening_hours": hours, "watch": "opening_hours", "region": "east"})
     assert changed.json()["opening_hours"] == hours
     assert writer.get(f"{url}/s-7").json()["watch"] == "opening_hours"
+    days = {"holidays": {"2026-12-25": [], "2026-12-31": [["10:00", "14:00"]]}, "contract": "gold"}
+    assert writer.patch(f"{url}/s-7", json=days).json()["opening_hours"] == hours
+    assert {name: writer.get(f"{url}/s-7").json()[name] for name in days} == days
+    assert writer.patch(f"{url}/s-7", json={"holidays": {"25.12.": []}}).status_code == 422
     assert writer.put(f"{url}/s-7", json=STORE).status_code == 200
     assert writer.put(f"{url}/s-8", json=STORE | {"store_id": "s-8"}).status_code == 201
     assert writer.get(f"{url}/s-7").json()["region"] is None

@@ -17,7 +17,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import JSON, Boolean, Date, Float, Integer, MetaData, SmallInteger, func, insert, select, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Date,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    insert,
+    select,
+    text,
+)
 from tests.collector.databases import KINDS, Databases
 from tests.collector.shell_fixtures import NOW
 from tests.collector.words import at, delivered, events, heartbeat
@@ -112,11 +126,13 @@ def fill(connection: sqlalchemy.Connection, metadata: MetaData) -> None:
 
 def value(column: sqlalchemy.Column[Any], no: int, rng: random.Random) -> Any:
     """Return something that the column takes: keys by number, and where it may be none, sometimes that."""
-    key = column.primary_key or bool(column.foreign_keys) or column.unique
+    key = column.primary_key or bool(column.foreign_keys) or _tells_rows_apart(column)
     if not key and column.nullable and rng.random() < 0.4:
         return sqlalchemy.null()
     if isinstance(column.type, Utc):
         return NOW + timedelta(seconds=no, microseconds=rng.choice((0, 1, 999_999)))
+    if isinstance(column.type, LargeBinary):
+        return rng.choice((b"", bytes(range(256)), b"\xfb\xff\xfe" * no))
     if isinstance(column.type, Date):
         return date(2025, 3, no)
     if isinstance(column.type, JSON):
@@ -130,6 +146,12 @@ def value(column: sqlalchemy.Column[Any], no: int, rng: random.Random) -> Any:
     if isinstance(column.type, Integer):
         return no if key else rng.randrange(1 << 30)
     return f"{no}{column.name}"[:4] if key else rng.choice(("", "纸尽 \\ \" ' \t", f"x{no}"))
+
+
+def _tells_rows_apart(column: sqlalchemy.Column[Any]) -> bool:
+    """Whether it is part of what no two rows of its table share."""
+    sets = [rule.columns for rule in column.table.constraints if isinstance(rule, UniqueConstraint)]
+    return any(column.name in some for some in (*sets, *(i.columns for i in column.table.indexes if i.unique)))
 
 
 def contents(store: Store) -> dict[str, list[str]]:

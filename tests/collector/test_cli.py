@@ -10,10 +10,10 @@ from tests.collector.shell_fixtures import NOW
 
 from tillwatch_collector.__main__ import main
 from tillwatch_collector.cli import root
+from tillwatch_collector.domain.ticket import TicketIdentity
 from tillwatch_collector.flows.tickets import Why, open_or_recur
 from tillwatch_collector.policies import load as load_policy
 from tillwatch_collector.store.inventory import Inventory
-from tillwatch_collector.store.judgements import TicketIdentity
 from tillwatch_collector.store.session import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -238,6 +238,14 @@ def test_what_is_set_changes_and_an_empty_value_clears(described: Run) -> None:
         None,
         [["08:00", "20:00"]],
     )
+    days = "2026-12-25; 2026-12-31 10:00-14:00"
+    assert described("inventory", "store", "set", "s-1", "--holidays", days, "--contract", "gold")[0] == 0
+    (store,) = json.loads(described("inventory", "store", "list", "--json")[1])
+    assert store["holidays"] == {"2026-12-25": [], "2026-12-31": [["10:00", "14:00"]]}
+    assert store["contract"] == "gold"
+    assert described("inventory", "store", "set", "s-1", "--holidays", "", "--contract", "")[0] == 0
+    (store,) = json.loads(described("inventory", "store", "list", "--json")[1])
+    assert (store["holidays"], store["contract"]) == ({}, None)
     assert described("inventory", "merchant", "set", "m-1", "--name", "Rice")[1] == "merchant m-1 updated\n"
     assert described("inventory", "merchant", "set", "m-1", "--name", "Rice")[1] == "merchant m-1 unchanged\n"
     assert described("inventory", "terminal", "set", "t-1", "--store", "", "--life-cycle", "spare")[0] == 0
@@ -255,6 +263,10 @@ def test_what_is_set_changes_and_an_empty_value_clears(described: Run) -> None:
         (("store", "add", "s-1", *STORE), "s-1, which is known"),
         (("store", "add", "s-2", *STORE[:-1], "Shanghai"), "time_zone: expected an IANA name"),
         (("store", "add", "s-2", *STORE, "--hours", "monday"), "expected days=spans"),
+        (
+            ("store", "add", "s-2", *STORE, "--holidays", "christmas"),
+            "expected a date such as 2025-03-31, got 'christmas'",
+        ),
         (("store", "set", "s-1", "--merchant", "m-9"), "merchant_id: expected a known one, got 'm-9'"),
         (("store", "set", "s-9", "--name", "x"), "there is no store s-9"),
         (("terminal", "add", "t-1"), "t-1, which is known"),
@@ -326,7 +338,7 @@ def open_ticket(database_url: str) -> None:
     )
     why = Why(actor="machine:judge", reason="it lasted", evidence={})
     with store.transaction() as repository:
-        open_or_recur(repository.judgements, identity, load_policy(None).rule("paper_end"), why, NOW)
+        open_or_recur(repository, identity, load_policy(None).rule("paper_end"), why, NOW)
     store.close()
 
 

@@ -37,6 +37,7 @@ def test_without_a_file_everything_has_a_default_and_no_secret_is_one() -> None:
         ("[broker]\nhost = 'b'\npassword = 'hunter2'", "broker.password: unknown key; expected perhaps password_file"),
         ("web = 1", "web: expected a table, got 1"),
         ("[judge]\npolicy_file = 1", "judge.policy_file: expected a path, got 1"),
+        ("[sla]\nfile = 1", "sla.file: expected a path, got 1"),
         ("database_url = ''", "database_url: expected some text"),
         ("[web]\nport = 'x'", "web.port: expected a valid integer"),
         ("[web]\nport = 70000", "web.port: expected less than or equal to 65535, got 70000"),

@@ -1,7 +1,6 @@
 """Which numbers of a heartbeat become samples, and that nothing a terminal sends makes the recorder grow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
@@ -21,16 +20,18 @@ from tillwatch_collector.domain.measures import unit_of
 TILL = "till-1"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A reading, as far as history looks at it."""
-
-    component: str = "machine:self"
-    measures: Mapping[str, float] = field(default_factory=dict)
+Said = tuple[tuple[str, ...], list[float]]
+"""Names and values, as a recorder takes them."""
 
 
-def machine(**measures: float) -> tuple[Measured, ...]:
-    return (Measured(measures=measures),)
+def machine(**measures: float) -> Said:
+    return measured({"machine:self": measures})
+
+
+def measured(components: Mapping[str, Mapping[str, float]]) -> Said:
+    """What components measured, by their name."""
+    names = [name for component, measures in components.items() for name in (component, *measures)]
+    return tuple(names), [value for measures in components.values() for value in measures.values()]
 
 
 def samples(recorder: Recorder) -> list[tuple[str, float]]:
@@ -42,7 +43,7 @@ def samples(recorder: Recorder) -> list[tuple[str, float]]:
 
 def taken(recorder: Recorder, seconds: float, **measures: float) -> list[tuple[str, float]]:
     """Take a heartbeat, commit it, and return what was kept of it."""
-    recorder.take(TILL, machine(**measures), at(seconds))
+    recorder.take(TILL, *machine(**measures), at(seconds))
     found = samples(recorder)
     recorder.committed()
     return found
@@ -57,8 +58,7 @@ def test_the_first_heartbeat_is_kept_whole() -> None:
 
 def test_what_has_no_measures_is_nothing() -> None:
     recorder = Recorder()
-    recorder.take(TILL, (Measured(),), START)
-    recorder.take(TILL, (), START)
+    recorder.take(TILL, (), [], START)
     assert (recorder.kept, recorder.taken) == ([], 0)
 
 
@@ -135,7 +135,7 @@ def test_a_second_has_one_sample_and_the_change_is_kept_with_the_next() -> None:
 def test_what_was_rolled_back_is_kept_again() -> None:
     recorder = Recorder()
     taken(recorder, 0, cpu_pct=20)
-    recorder.take(TILL, machine(cpu_pct=50), at(60))
+    recorder.take(TILL, *machine(cpu_pct=50), at(60))
     recorder.rolled_back()
     assert recorder.kept == []
     assert taken(recorder, 60, cpu_pct=50) == [("cpu_pct", 50)]
@@ -144,33 +144,33 @@ def test_what_was_rolled_back_is_kept_again() -> None:
 def test_a_heartbeat_that_is_taken_twice_before_the_commit_is_kept_once() -> None:
     recorder = Recorder()
     for _ in range(2):
-        recorder.take(TILL, machine(cpu_pct=20), START)
+        recorder.take(TILL, *machine(cpu_pct=20), START)
     assert samples(recorder) == [("cpu_pct", 20)]
 
 
 def test_several_heartbeats_of_one_transaction_follow_each_other() -> None:
     recorder = Recorder()
     for seconds, value in ((0, 20), (10, 20.5), (20, 30), (30, 30)):
-        recorder.take(TILL, machine(cpu_pct=value), at(seconds))
+        recorder.take(TILL, *machine(cpu_pct=value), at(seconds))
     assert samples(recorder) == [("cpu_pct", 20), ("cpu_pct", 30)]
     assert recorder.taken == 2
 
 
 def test_numbers_of_series_that_were_rolled_back_are_not_believed() -> None:
     recorder = Recorder()
-    recorder.take(TILL, machine(cpu_pct=20), START)
+    recorder.take(TILL, *machine(cpu_pct=20), START)
     recorder.kept[0].book.numbers[0] = 7
     recorder.rolled_back()
-    recorder.take(TILL, machine(cpu_pct=20), START)
+    recorder.take(TILL, *machine(cpu_pct=20), START)
     assert list(recorder.kept[0].book.numbers) == [UNRESOLVED]
 
 
 def test_numbers_of_series_survive_another_order_of_names() -> None:
     recorder = Recorder()
-    recorder.take(TILL, machine(cpu_pct=20, dns_ms=3), START)
+    recorder.take(TILL, *machine(cpu_pct=20, dns_ms=3), START)
     recorder.kept[0].book.numbers[:] = type(recorder.kept[0].book.numbers)("q", (7, 8))
     recorder.committed()
-    recorder.take(TILL, machine(tls_ms=1, dns_ms=3, cpu_pct=20), at(10))
+    recorder.take(TILL, *machine(tls_ms=1, dns_ms=3, cpu_pct=20), at(10))
     book = recorder.kept[0].book
     assert dict(zip(book.layout.series, book.numbers, strict=True)) == {
         ("machine:self", "tls_ms"): UNRESOLVED,
@@ -205,17 +205,17 @@ def test_of_one_heartbeat_no_more_series_are_looked_at_than_a_terminal_may_have(
 def test_the_terminal_kept_longest_ago_is_forgotten_and_begins_with_a_frame() -> None:
     recorder = Recorder(terminals_max=2)
     for seconds, name in enumerate(("a", "b", "a", "c")):
-        recorder.take(name, machine(cpu_pct=float(seconds * 10)), at(seconds))
+        recorder.take(name, *machine(cpu_pct=float(seconds * 10)), at(seconds))
         recorder.committed()
     for name, kept in (("a", 0), ("c", 0), ("b", 1)):
-        recorder.take(name, machine(cpu_pct=20 if name == "a" else 30 if name == "c" else 10), at(9))
+        recorder.take(name, *machine(cpu_pct=20 if name == "a" else 30 if name == "c" else 10), at(9))
         assert len(recorder.kept) == kept, name
 
 
 def test_names_that_are_shared_no_more_are_dropped() -> None:
     recorder = Recorder(terminals_max=1)
     for number in range(LAYOUTS_MAX + 10):
-        recorder.take(TILL, machine(**{f"m{number}": 1.0}), at(number))
+        recorder.take(TILL, *machine(**{f"m{number}": 1.0}), at(number))
         recorder.committed()
     assert len(recorder._layouts) <= LAYOUTS_MAX
 
@@ -230,24 +230,24 @@ def test_of_days_and_hours_that_stand_ready_not_many_are_remembered() -> None:
 
 def test_what_is_refused_stays_refused_and_asks_for_nothing() -> None:
     recorder = Recorder()
-    recorder.take(TILL, machine(cpu_pct=20), START)
+    recorder.take(TILL, *machine(cpu_pct=20), START)
     recorder.kept[0].book.numbers[0] = REFUSED
     recorder.committed()
-    recorder.take(TILL, machine(cpu_pct=90), at(10))
+    recorder.take(TILL, *machine(cpu_pct=90), at(10))
     assert list(recorder.unresolved()) == []
 
 
 def test_two_terminals_of_one_equipment_share_their_names() -> None:
     recorder = Recorder()
-    recorder.take("a", machine(cpu_pct=20), START)
-    recorder.take("b", machine(cpu_pct=30), START)
+    recorder.take("a", *machine(cpu_pct=20), START)
+    recorder.take("b", *machine(cpu_pct=30), START)
     assert recorder.kept[0].book.layout is recorder.kept[1].book.layout
 
 
 def test_times_are_whole_seconds_of_the_collector() -> None:
     recorder = Recorder()
     moment: datetime = START + timedelta(seconds=0.999)
-    recorder.take(TILL, machine(cpu_pct=20), moment)
+    recorder.take(TILL, *machine(cpu_pct=20), moment)
     assert recorder.kept[0].at_s == int(START.timestamp())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from tests.collector.shell_fixtures import NOW, Web, describe
-from tests.collector.test_history import Measured
+from tests.collector.test_history import machine, measured
 
 from tillwatch_collector.api.history import SERIES_AT_ONCE_MAX
 from tillwatch_collector.domain.history import Recorder
@@ -25,11 +25,9 @@ def reader(module_store: Store) -> TestClient:
     for minute in range(120):
         at = NOW - timedelta(minutes=120 - minute)
         measures = {"cpu_pct": float(minute), "uptime_s": minute * 60}
-        recorder.take(
-            "t-1", (Measured(measures=measures), Measured(component="network:uplink", measures={"dns_ms": 5})), at
-        )
+        recorder.take("t-1", *measured({"machine:self": measures, "network:uplink": {"dns_ms": 5}}), at)
     many = {f"m{number}": 1.0 for number in range(SERIES_AT_ONCE_MAX + 1)}
-    recorder.take("t-2", (Measured(measures=many),), NOW)
+    recorder.take("t-2", *machine(**many), NOW)
     with module_store.transaction() as repository:
         repository.history.write(recorder, NOW)
     return served.client(Scope.READ)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 from tests.collector.databases import rows
-from tests.collector.test_history import Measured
+from tests.collector.test_history import machine
 
 from tillwatch_collector.domain.history import HELD_S, REFUSED, SERIES_MAX, Recorder
 from tillwatch_collector.domain.plot import DAY_S, HOUR_S, PlotRefused, Window
@@ -37,7 +37,7 @@ def record(
     recorder = recorder or Recorder()
     last = DAY
     for moment, terminal_id, measures in said:
-        recorder.take(terminal_id, (Measured(measures=measures),), moment)
+        recorder.take(terminal_id, *machine(**measures), moment)
         last = moment
     with store.transaction() as repository:
         repository.history.write(recorder, now or last)
@@ -115,7 +115,7 @@ def test_a_transaction_that_is_rolled_back_leaves_neither_rows_nor_belief(store:
         repository.history.write(recorder, DAY)
         raise ZeroDivisionError
 
-    recorder.take(TILL, (Measured(measures={"cpu_pct": 20}),), DAY)
+    recorder.take(TILL, *machine(cpu_pct=20), DAY)
     with pytest.raises(ZeroDivisionError), store.transaction() as repository:
         fail(repository)
     recorder.rolled_back()
@@ -131,7 +131,7 @@ def test_a_days_table_that_went_is_made_again_when_a_clock_goes_back(store: Stor
     with store.transaction() as repository:
         repository.connection.exec_driver_sql(f"DROP TABLE {TABLE}")
         repository.connection.exec_driver_sql("DELETE FROM sample_day")
-    recorder.take(TILL, (Measured(measures={"cpu_pct": 90}),), at(60))
+    recorder.take(TILL, *machine(cpu_pct=90), at(60))
     with pytest.raises(Exception, match="sample"), store.transaction() as repository:
         repository.history.write(recorder, at(60))
     recorder.rolled_back()

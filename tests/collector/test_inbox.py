@@ -23,6 +23,15 @@ def test_a_full_line_takes_no_more() -> None:
     assert inbox.put(3)
 
 
+def test_of_many_put_at_once_those_are_taken_that_there_is_room_for() -> None:
+    inbox: Inbox[int] = Inbox(3)
+    assert inbox.put_all([0, 1]) == 2
+    assert inbox.put_all([2, 3, 4]) == 1
+    assert inbox.put_all([3, 4]) == 0
+    assert inbox.take(5, 0.0) == [0, 1, 2]
+    assert inbox.put_all([3, 4]) == 2
+
+
 def test_a_first_message_wakes_who_waits_for_it() -> None:
     inbox: Inbox[str] = Inbox(2)
     threading.Timer(0.05, lambda: inbox.put("first")).start()

@@ -16,6 +16,7 @@ from tillwatch_collector.domain.inventory import (
     WatchMode,
     Weekday,
     changed,
+    parse_holidays_text,
     parse_hours_text,
 )
 from tillwatch_collector.errors import HoursInvalid
@@ -45,6 +46,14 @@ STORE: dict[str, Any] = {"store_id": "s-1", "merchant_id": "m-1", "name": "Bund 
         {"opening_hours": {"mon": [["20:00", "08:00"]]}},  # past midnight is two spans
         {"opening_hours": {"mon": [["08:00", "12:00"], ["11:00", "13:00"]]}},
         {"opening_hours": {"mon": [["08:00"]]}},
+        {"holidays": {"2026-02-30": []}},
+        {"holidays": {"25.12.2026": []}},
+        {"holidays": {"1969-12-25": []}},
+        {"holidays": {"2026-12-25": [["12:00", "10:00"]]}},
+        {"holidays": {"2026-12-25": None}},
+        {"holidays": {(date(2026, 1, 1) + timedelta(days=number)).isoformat(): [] for number in range(401)}},
+        {"contract": ""},
+        {"contract": "x" * 65},
         {"watch": "sometimes"},
         {"watch": "opening_hours"},  # without hours nobody would ever be watched
         {"colour": "red"},
@@ -119,6 +128,26 @@ def test_opening_hours_that_cannot_be_read_are_said(text: str, said: str) -> Non
         parse_hours_text(text)
 
 
+def test_holidays_are_read_from_one_line() -> None:
+    assert parse_holidays_text("2026-12-25; 2026-12-31 10:00-12:00, 13:00-14:00;") == {
+        "2026-12-25": (),
+        "2026-12-31": (("10:00", "12:00"), ("13:00", "14:00")),
+    }
+    assert parse_holidays_text("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2026-12-31 10:00", "expected opens-closes"),
+        ("2026-12-25; 2026-12-25 10:00-14:00", "expected each day once, got '2026-12-25' again"),
+    ],
+)
+def test_holidays_that_cannot_be_read_are_said(text: str, said: str) -> None:
+    with pytest.raises(HoursInvalid, match=said):
+        parse_holidays_text(text)
+
+
 # --- the repository
 
 
@@ -130,7 +159,8 @@ def database(store: Database) -> Database:
 
 def test_what_is_put_is_found_again(database: Database) -> None:
     hours = {"mon": [["08:00", "24:00"]]}
-    store = Store.model_validate(STORE | {"store_id": "s-9", "opening_hours": hours, "watch": "opening_hours"})
+    more = {"holidays": {"2026-12-25": [], "2026-12-31": [["10:00", "14:00"]]}, "contract": "gold"}
+    store = Store.model_validate(STORE | {"store_id": "s-9", "opening_hours": hours, "watch": "opening_hours"} | more)
     terminal = Terminal(terminal_id="t-9", store_id="s-9", purchase_date=date(2025, 3, 31), life_cycle=LifeCycle.SPARE)
     with database.transaction() as repository:
         inventory = Inventory(repository.connection)

@@ -419,7 +419,7 @@ def test_a_person_closes_a_ticket_and_only_a_new_fault_opens_another(shop: Shop)
 def test_a_persons_action_that_is_not_possible_changes_nothing(shop: Shop) -> None:
     shop.beat(beats(1, 2, printer("paper_end")))
     impossible = [
-        (1, Action.PROVE, "it works", TicketActionIllegal, "a person may cancel, close; got prove"),
+        (1, Action.PROVE, "it works", TicketActionIllegal, "a person may cancel, close, diagnose, .*; got prove"),
         (1, Action.CLOSE, "  ", ReasonMissing, "expected the reason to close the ticket"),
         (99, Action.CLOSE, "done", TicketUnknown, "expected the number of a ticket, got 99"),
     ]
@@ -574,7 +574,7 @@ def test_a_judge_is_rebuilt_after_a_failed_commit_and_opens_no_second_ticket(sho
     with pytest.raises(ZeroDivisionError):
         tick_and_fail(shop)
     with shop.store.transaction() as repository:
-        shop.judge = Judge.load(repository, shop.policy, shop.settings, at(245), listening)
+        shop.judge = Judge.load(repository, shop.policy, shop.settings, at(245), listening=listening)
     shop.until(600)
     assert shop.moves == [("opened", SILENT)]
 

@@ -116,6 +116,36 @@ def test_it_hears_its_own_canary_and_reaches_a_terminal(broker: EmbeddedBroker) 
     assert canary.topic == f"{ROOT}/c/{PROCESS}/canary"
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_messages_at_both_qualities_of_service_come_in(broker: EmbeddedBroker, retain: bool) -> None:
+    with link_to(broker) as link:
+        heard(link)
+        for number in range(40):
+            canary = dispatch.canary(PROCESS, "start-1", number)
+            assert link.publish(replace(canary, qos=number % 2, payload=b"%d" % number))
+        deliveries = [heard(link) for _ in range(40)]
+        if retain:
+            link.publish(replace(canary, qos=0, payload=b"kept", retain=True))
+            heard(link)
+            link.renew("what is retained comes at subscribing")
+            assert isinstance(heard(link), BrokerLost)
+            assert isinstance(heard(link), BrokerConnected)
+            deliveries.append(heard(link))
+    found = [(item.payload, item.retained) for item in deliveries if isinstance(item, Delivery)]
+    assert sorted(found[:40]) == sorted((b"%d" % number, False) for number in range(40))
+    assert found[40:] == ([(b"kept", True)] if retain else [])
+
+
+def test_a_will_that_a_broker_hands_on_at_qos_0_is_answered_too(broker: EmbeddedBroker) -> None:
+    terminal = onlooker(broker)
+    with link_to(broker) as link:
+        heard(link)
+        assert state(terminal.until(STATE)) == (ProcessLife.ONLINE, 7)
+        link.publish(replace(dispatch.farewell(PROCESS, 7), qos=0, retain=False))
+        assert state(terminal.until(STATE)) == (ProcessLife.OFFLINE, 7)
+        assert state(terminal.until(STATE)) == (ProcessLife.ONLINE, 7)
+
+
 def test_a_broker_that_dies_is_told_and_found_again(broker: EmbeddedBroker) -> None:
     with link_to(broker) as link:
         assert isinstance(heard(link), BrokerConnected)
@@ -268,8 +298,8 @@ class _FailsOnce:
     def __init__(self) -> None:
         self._failed = False
 
-    def __call__(self, **fields: Any) -> Delivery:
+    def __call__(self, *fields: Any) -> Delivery:
         if not self._failed:
             self._failed = True
             raise ValueError("as a callback may")
-        return Delivery(**fields)
+        return Delivery(*fields)

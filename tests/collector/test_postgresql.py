@@ -16,7 +16,7 @@ from tests.live.postgres import Postgres, Server
 from tests.live.stack import until
 
 from tillwatch_collector.domain.policy import Rule
-from tillwatch_collector.domain.ticket import Action
+from tillwatch_collector.domain.ticket import Action, TicketIdentity
 from tillwatch_collector.errors import RowRefused, StoreUnavailable, StoreUnreachable
 from tillwatch_collector.flows import epochs, tickets
 from tillwatch_collector.flows.ingest import Delivery, ingest
@@ -25,7 +25,7 @@ from tillwatch_collector.flows.tickets import Why
 from tillwatch_collector.policies import load
 from tillwatch_collector.store import bulk, session
 from tillwatch_collector.store.inventory import Inventory
-from tillwatch_collector.store.judgements import Standing, TicketIdentity
+from tillwatch_collector.store.judgements import Standing
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.session import Store
 from tillwatch_collector.store.tables import Table
@@ -298,7 +298,7 @@ WHY = Why(actor="machine:judge", reason="a test", evidence={})
 
 
 def open_or_recur(repository: Repository) -> tickets.TicketChange:
-    return tickets.open_or_recur(repository.judgements, IDENTITY, RULE, WHY, at(0))
+    return tickets.open_or_recur(repository, IDENTITY, RULE, WHY, at(0))
 
 
 def test_a_ticket_that_is_closed_while_it_recurs_is_opened_anew(url: str, store: Store) -> None:
@@ -310,7 +310,7 @@ def test_a_ticket_that_is_closed_while_it_recurs_is_opened_anew(url: str, store:
     def close(own: Store) -> None:
         for _ in range(TURNS):
             with own.transaction() as repository:
-                there = repository.judgements.open_ticket_of(IDENTITY)
+                there = repository.tickets.open_of(IDENTITY)
                 if there is not None:
                     tickets.act(repository, there.ticket_id, Action.CLOSE, actor="person:ann", reason="done", now=at(0))
 

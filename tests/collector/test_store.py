@@ -11,13 +11,13 @@ from sqlalchemy import event, text
 from tests.collector.words import at
 
 from tillwatch_collector.domain.policy import Rule
-from tillwatch_collector.domain.ticket import Action
+from tillwatch_collector.domain.ticket import Action, TicketIdentity
 from tillwatch_collector.errors import RowRefused
 from tillwatch_collector.flows import tickets
 from tillwatch_collector.flows.tickets import Why
 from tillwatch_collector.policies import load
 from tillwatch_collector.store import session, statements
-from tillwatch_collector.store.judgements import Standing, TicketIdentity
+from tillwatch_collector.store.judgements import Standing
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.session import Store
 
@@ -127,8 +127,10 @@ A_LONG_PAST = (
     """INSERT INTO sighting (terminal_id, heard_at, stream_switches, marked)
     SELECT 'old-' || n, now(), 0, false FROM generate_series(1, 2000) AS n""",
     """INSERT INTO ticket
-    (subject_kind, subject_id, component, code, status, severity, category, opened_at, updated_at, recurrences)
-    SELECT 'terminal', 'old-' || n, 'agent:self', 'silent', 'closed', 'critical', 'agent', now(), now(), 0
+    (subject_kind, subject_id, component, code, status, severity, category, opened_at, updated_at, recurrences,
+     origin, title, description, watchers, repair, escalation_step)
+    SELECT 'terminal', 'old-' || n, 'agent:self', 'silent', 'closed', 'critical', 'agent', now(), now(), 0,
+    'machine', '', '', '[]', 'complex', 0
     FROM generate_series(1, 2000) AS n""",
     "ANALYZE sighting",
     "ANALYZE ticket",
@@ -142,7 +144,7 @@ def test_marked_terminals_and_open_tickets_are_found_by_their_index(store: Store
         connection = repository.connection
         event.listen(connection, "before_cursor_execute", lambda *call: seen.append((call[2], call[3])))
         repository.looks.take_marked(5)
-        repository.judgements.open_ticket_of(identity())
+        repository.tickets.open_of(identity())
         explain = "EXPLAIN QUERY PLAN" if store.one_process else "EXPLAIN"
         if not store.one_process:
             for statement in A_LONG_PAST:
@@ -186,10 +188,10 @@ WHY = Why(actor="machine:judge", reason="a test", evidence={})
 
 def test_an_open_ticket_is_in_the_way_of_a_second_one_and_a_closed_one_is_not(store: Store) -> None:
     with store.transaction() as repository:
-        first = tickets.open_or_recur(repository.judgements, identity(), RULE, WHY, at(0))
-        again = tickets.open_or_recur(repository.judgements, identity(), RULE, WHY, at(1))
+        first = tickets.open_or_recur(repository, identity(), RULE, WHY, at(0))
+        again = tickets.open_or_recur(repository, identity(), RULE, WHY, at(1))
         tickets.act(repository, first.ticket_id, Action.CLOSE, actor="person:ann", reason="done", now=at(2))
-        anew = tickets.open_or_recur(repository.judgements, identity(), RULE, WHY, at(3))
+        anew = tickets.open_or_recur(repository, identity(), RULE, WHY, at(3))
     assert again.ticket_id == first.ticket_id
     assert [first.move, again.move, anew.move] == ["opened", "recurred", "opened"]
     assert anew.ticket_id != first.ticket_id
@@ -204,7 +206,7 @@ def test_any_number_of_writers_end_with_one_open_ticket_each(database_url: str, 
         ready.wait()
         for turn in range(10):
             with own.transaction() as repository:
-                tickets.open_or_recur(repository.judgements, identity(turn % 5), RULE, WHY, at(turn))
+                tickets.open_or_recur(repository, identity(turn % 5), RULE, WHY, at(turn))
         own.close()
 
     with ThreadPoolExecutor(WRITERS) as pool:

@@ -199,6 +199,12 @@ def ticket(ticket_id: int, status: str, updated_days: float) -> dict[str, Any]:
         "opened_at": ago(100),
         "updated_at": ago(updated_days),
         "recurrences": 0,
+        "origin": "machine",
+        "title": "",
+        "description": "",
+        "watchers": [],
+        "repair": "simple",
+        "escalation_step": 0,
     }
 
 
@@ -243,6 +249,111 @@ def test_ended_tickets_go_with_journal_and_faults_and_open_ones_stay_however_old
     steps(store)
     for table in ("ticket", "fault", "journal"):
         assert numbers(store, f"SELECT ticket_id FROM {table} ORDER BY ticket_id") == [4, 5, 6, 7], table
+
+
+def said(ticket_id: int) -> dict[str, Any]:
+    return {"route": "ops", "ticket_id": ticket_id, "said": "opened", "at": ago(50)}
+
+
+def comment(ticket_id: int) -> dict[str, Any]:
+    return {"ticket_id": ticket_id, "at": ago(50), "actor": "person:ann", "text": "hello", "internal": False}
+
+
+def attachment(ticket_id: int) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket_id,
+        "at": ago(50),
+        "actor": "person:ann",
+        "name": "a.txt",
+        "media_type": "text/plain",
+        "size_bytes": 1,
+        "sha256": "",
+        "content": b"a",
+    }
+
+
+def outage(ticket_id: int, ended_days: float | None) -> dict[str, Any]:
+    return {
+        "node_kind": "store",
+        "node_id": "s-1",
+        "component": "agent:self",
+        "code": "silent",
+        "ticket_id": ticket_id,
+        "began_at": ago(90),
+        "detected_at": ago(90),
+        "ended_at": None if ended_days is None else ago(ended_days),
+        "terminals_hit": 5,
+        "terminals_total": 5,
+        "evidence": {},
+    }
+
+
+def test_what_people_and_notifiers_wrote_on_a_ticket_goes_with_it(store: Store) -> None:
+    put(store, tables.TicketRow, ticket(1, "closed", 21), ticket(2, "closed", 19), ticket(3, "closed", 21))
+    for number in (1, 2, 3):
+        put(store, tables.CommentRow, comment(number))
+        put(store, tables.AttachmentRow, attachment(number))
+        put(store, tables.SaidRow, said(number))
+    # the third was closed by a person while its outage goes on
+    put(store, tables.OutageRow, outage(1, 80), outage(2, 80), outage(3, None))
+    steps(store)
+    for table in ("ticket", "comment", "attachment", "said", "outage"):
+        assert numbers(store, f"SELECT ticket_id FROM {table} ORDER BY ticket_id") == [2, 3], table
+
+
+def notification(number: int, state: str, created_days: float) -> dict[str, Any]:
+    return {
+        "notification_id": number,
+        "route": "ops",
+        "state": state,
+        "created_at": ago(created_days),
+        "due_at": ago(created_days),
+        "attempts": 1,
+        "title": "t",
+        "body": "b",
+        "items": [],
+    }
+
+
+def test_messages_go_when_they_are_old_and_not_before_they_were_sent(store: Store) -> None:
+    put(
+        store,
+        tables.NotificationRow,
+        notification(1, "sent", 11),
+        notification(2, "given_up", 11),
+        notification(3, "due", 11),
+        notification(4, "sent", 9),
+    )
+    steps(store)
+    assert numbers(store, "SELECT notification_id FROM notification ORDER BY 1") == [3, 4]
+
+
+def span(number: int, ends_days: float | None, cancelled_days: float | None) -> dict[str, Any]:
+    return {
+        "maintenance_id": number,
+        "scope_kind": "all",
+        "scope_id": "",
+        "starts_at": ago(100),
+        "ends_at": None if ends_days is None else ago(ends_days),
+        "reason": "r",
+        "created_by": "person:ann",
+        "created_at": ago(100),
+        "cancelled_at": None if cancelled_days is None else ago(cancelled_days),
+    }
+
+
+def test_maintenance_goes_long_after_its_end(store: Store) -> None:
+    put(
+        store,
+        tables.MaintenanceRow,
+        span(1, 21, None),
+        span(2, 19, None),
+        span(3, None, None),  # every week, without end
+        span(4, None, 21),
+        span(5, -10, 19),
+    )
+    steps(store)
+    assert numbers(store, "SELECT maintenance_id FROM maintenance ORDER BY 1") == [2, 3, 5]
 
 
 def test_faults_without_a_ticket_go_when_they_are_long_over(store: Store) -> None:

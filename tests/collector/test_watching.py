@@ -1,11 +1,11 @@
-"""Opening hours in a store's own time, midnight and both changes of the clock among them."""
+"""When a store is watched: in its hours, after the grace, over midnight, across changes of the clock and holidays."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from tillwatch_collector.domain.watching import SPANS_PER_DAY_MAX, Watch, Watching, parse_hours, watching
-from tillwatch_collector.errors import HoursInvalid
+from tillwatch_collector.domain.hours import parse_hours
+from tillwatch_collector.domain.watching import AHEAD, Watch, Watching, watching
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 SHOP = parse_hours({day: [["09:00", "18:00"]] for day in DAYS[:6]}, "Europe/Berlin")
@@ -62,29 +62,24 @@ def test_a_grace_longer_than_the_day_ends_with_it() -> None:
     assert watching(short, utc(20, 12), GRACE_S) == Watching(watch=Watch.OPENING, until=utc(20, 12, 10))
 
 
-@pytest.mark.parametrize(
-    ("opening_hours", "zone", "said"),
-    [
-        # zones that do not exist, and one that is a path
-        ({}, "Mars/Olympus", "time_zone: expected an IANA name such as Europe/Berlin, got 'Mars/Olympus'"),
-        ({}, "", "time_zone"),
-        ({}, "../etc/passwd", "time_zone"),
-        # a day that does not exist
-        ({"funday": []}, "UTC", "expected days mon, .*, got 'funday'"),
-        # spans that are none
-        ({"mon": "09:00"}, "UTC", "opening_hours.mon: expected at most"),
-        ({"mon": [["09:00", "10:00"]] * (SPANS_PER_DAY_MAX + 1)}, "UTC", "opening_hours.mon: expected at most 4 spans"),
-        ({"mon": ["09:00"]}, "UTC", r"opening_hours.mon: expected \[opens, closes\], got '09:00'"),
-        ({"mon": [["09:00"]]}, "UTC", "opens, closes"),
-        # times that are none
-        ({"mon": [["9:00", "10:00"]]}, "UTC", "opening_hours.mon: expected HH:MM up to 24:00, got '9:00'"),
-        ({"mon": [["09:00", "24:01"]]}, "UTC", "got '24:01'"),
-        ({"mon": [[9, 10]]}, "UTC", "got 9"),
-        # closing before opening, and overlapping
-        ({"mon": [["18:00", "02:00"]]}, "UTC", r"expected to open before closing \(24:00 ends a day\)"),
-        ({"mon": [["09:00", "12:00"], ["11:00", "18:00"]]}, "UTC", "expected spans that do not overlap"),
-    ],
-)
-def test_hours_that_make_no_sense_are_refused(opening_hours: dict[str, object], zone: str, said: str) -> None:
-    with pytest.raises(HoursInvalid, match=said):
-        parse_hours(opening_hours, zone)  # type: ignore[arg-type]
+def test_a_holiday_is_no_opening_and_the_one_after_it_may_be_far() -> None:
+    days: dict[str, list[list[str]]] = {f"2026-12-{day:02}": [] for day in range(10, 32)} | {
+        "2026-12-24": [["09:00", "12:00"]]
+    }
+    week = {day: [["09:00", "18:00"]] for day in DAYS[:6]}
+    shop = parse_hours(week, "Europe/Berlin", days)
+    assert watching(shop, utc(9, 12, month=12), 0) == Watching(watch=Watch.WATCHED, until=utc(9, 17, month=12))
+    assert watching(shop, utc(10, 12, month=12), 0) == Watching(watch=Watch.CLOSED, until=utc(24, 8, month=12))
+    assert watching(shop, utc(24, 9, month=12), 0) == Watching(watch=Watch.WATCHED, until=utc(24, 11, month=12))
+
+
+def test_who_never_closes_is_looked_at_again() -> None:
+    assert watching(KIOSK, utc(20, 16), GRACE_S).until == utc(20, 16) + AHEAD
+
+
+def test_before_closing_nobody_is_missed_and_a_short_day_is_not_watched_at_all() -> None:
+    shop = parse_hours({"mon": [["08:00", "18:00"]], "tue": [["08:00", "08:20"]]}, "UTC")
+    monday, tuesday = utc(23, 17, 50), utc(24, 8, 17)
+    assert watching(shop, utc(23, 12), 900, 900) == Watching(watch=Watch.WATCHED, until=utc(23, 17, 45))
+    assert watching(shop, monday, 900, 900) == Watching(watch=Watch.CLOSING, until=utc(23, 18))
+    assert watching(shop, tuesday, 900, 900) == Watching(watch=Watch.CLOSING, until=utc(24, 8, 20))

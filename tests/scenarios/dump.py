@@ -22,14 +22,24 @@ _FACTS = {
     "terminal": "terminal_id",
 }
 
+_JUDGEMENTS = {
+    "standing": "terminal_id, presence, reason, since",
+    "condition": "terminal_id, component, code, phase, phase_since, happened_at, detail",
+    "fault": "terminal_id, component, code, severity, happened_at, raised_at, cleared_at, ticket_id",
+    "ticket": "ticket_id, subject_kind, subject_id, component, code, status, severity, opened_at, updated_at,"
+    " resolved_at, closed_at, recurrences",
+    "journal": "ticket_id, at, actor, action, from_status, to_status, reason, evidence",
+}
+
 
 def facts_of(store: Store) -> dict[str, list[str]]:
     """Return every fact as a line of text, by table, sorted."""
-    with store.reading() as connection:
-        return {
-            name: sorted(_line(row) for row in connection.execute(_every(name, columns)))
-            for name, columns in _FACTS.items()
-        }
+    return _dump(store, _FACTS)
+
+
+def judgements_of(store: Store) -> dict[str, list[str]]:
+    """Return every judgement as a line of text, by table, sorted; these tell when the collector heard and judged."""
+    return _dump(store, _JUDGEMENTS)
 
 
 def difference(one: dict[str, list[str]], other: dict[str, list[str]]) -> str | None:
@@ -39,6 +49,14 @@ def difference(one: dict[str, list[str]], other: dict[str, list[str]]) -> str | 
             only = sorted(set(rows) ^ set(other[table]))
             return f"{table}: {len(rows)} rows against {len(other[table])}; differs {only[:2]}"
     return None
+
+
+def _dump(store: Store, tables: dict[str, str]) -> dict[str, list[str]]:
+    with store.reading() as connection:
+        return {
+            name: sorted(_line(row) for row in connection.execute(_every(name, columns)))
+            for name, columns in tables.items()
+        }
 
 
 def _every(name: str, columns: str) -> Any:

@@ -127,7 +127,7 @@ def _ignore_boot_epoch(patch: pytest.MonkeyPatch) -> None:
     """Heartbeats are counted, so the greater number is the newer."""
     right = level.level_head
 
-    def level_head(heartbeat: Heartbeat, content: bytes) -> level.LevelHead:
+    def level_head(heartbeat: Heartbeat, content: level.Content) -> level.LevelHead:
         return right(heartbeat, content)._replace(boot_epoch=0)
 
     patch.setattr(Heartbeat, "order", property(lambda heartbeat: (0, heartbeat.beat_no)))

@@ -7,6 +7,7 @@ process loses its inbox and its state in memory; the store stays.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 
 from tests.scenarios.broker import Broker, Packet
@@ -65,12 +66,15 @@ class Process:
         self.client = Client(
             clock=self.clock,
             broker=self.broker,
-            link=Link(habits=LAN, chance=self.chance),
+            link=self._link(),
             client_id=NAME,
             owner=self,
         )
         self._failures = list(self.story.failing_commits_s)
         self.settings = JudgeSettings(canary_s=self.story.canary_s)
+
+    def _link(self) -> Link:
+        return Link(habits=LAN, chance=self.chance)
 
     # --- its life
 
@@ -83,9 +87,7 @@ class Process:
         start_id = f"{self.chance.getrandbits(64):016x}"
         self.life = life = Life(epoch=number, judge=judge, canaries=CanaryBook(start_id=start_id))
         self._dial(life)
-        self._every(self.story.batch_s, life, self._flush)
-        self._every(TICK_S, life, self._tick)
-        self._every(self.story.canary_s, life, self._send_canary)
+        self._begin_rounds(life)
 
     def kill(self) -> None:
         """End without a word: what was in memory is gone."""
@@ -127,6 +129,11 @@ class Process:
 
     # --- what it does
 
+    def _begin_rounds(self, life: Life) -> None:
+        self._every(self.story.batch_s, life, self._flush)
+        self._every(TICK_S, life, self._tick)
+        self._every(self.story.canary_s, life, self._send_canary)
+
     def _take(self, packet: Packet, *, retained: bool) -> None:
         if self.life is None:
             return
@@ -140,9 +147,11 @@ class Process:
 
     def _flush(self, life: Life) -> None:
         """Write what came in one transaction, then acknowledge; what was in a failed batch comes again or is newer."""
-        if not life.inbox:
-            return
         batch, life.inbox = life.inbox, []
+        if batch:
+            self._write(life, batch)
+
+    def _write(self, life: Life, batch: list[Delivery]) -> None:
         try:
             with self.store.transaction() as repository:
                 effects = ingest(repository, batch, self.clock.now)
@@ -169,15 +178,16 @@ class Process:
         self._dial(life)
 
     def _tick(self, life: Life) -> None:
+        self._judge(life, self.clock.now)
+
+    def _judge(self, life: Life, now: datetime) -> None:
         try:
             with self.store.transaction() as repository:
-                effects = life.judge.tick(repository, self.clock.now)
+                effects = life.judge.tick(repository, now)
                 self._fail_if_due()
         except CommitFailed:
             with self.store.transaction() as repository:
-                life.judge = Judge.load(
-                    repository, self.policy, self.settings, self.clock.now, listening=life.judge.listening
-                )
+                life.judge = Judge.load(repository, self.policy, self.settings, now, listening=life.judge.listening)
             return
         self.watcher.judged(effects)
 

@@ -106,7 +106,7 @@ class Terminal:
         )
         core = Core(settings, outbox, Random(self.chance.getrandbits(64)), self.moment())
         self.life = life = Life(core=core, outbox=outbox)
-        self.clock.call_in(self.poll_s * self.chance.random(), lambda: self._look_again(life))
+        self._plan_look(life, self.poll_s * self.chance.random())
         self.give(Tick())
 
     def kill(self) -> None:
@@ -184,8 +184,12 @@ class Terminal:
 
     def moment(self) -> Moment:
         """Now, on this machine's clocks."""
+        return self.moment_at(self.clock.now_s)
+
+    def moment_at(self, at_s: float) -> Moment:
+        """A moment of this boot, on this machine's clocks."""
         return Moment(
-            monotonic_s=self.clock.now_s - self._booted_s, at=self.clock.now + timedelta(seconds=self.wall_off_s)
+            monotonic_s=at_s - self._booted_s, at=self.clock.at(at_s) + timedelta(seconds=self.wall_off_s)
         )
 
     def give(self, given: Input) -> None:
@@ -205,19 +209,22 @@ class Terminal:
             self.watcher.looked(self, looks)
             self.give(Observed(observations=tuple(look.observation() for look in looks)))
 
+    def _plan_look(self, life: Life, delay_s: float) -> None:
+        self.clock.call_at(self._when(delay_s), lambda: self._look_again(life))
+
     def _look_again(self, life: Life) -> None:
         if life is self.life:
             self.look()
-            self.clock.call_in(LOOK_EVERY_S, lambda: self._look_again(life))
+            self._plan_look(life, LOOK_EVERY_S)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Connect():
-                self.client.dial(_packet(effect.will))
+                self.client.dial(packet_of(effect.will))
             case Subscribe():
                 self.client.subscribe(effect.filters)
             case Publish():
-                packet = _packet(effect.outgoing)
+                packet = packet_of(effect.outgoing)
                 self.watcher.sending(self, packet)
                 self.client.publish(packet)
             case Disconnect():
@@ -229,15 +236,21 @@ class Terminal:
 
     def _wake_when_due(self, life: Life) -> None:
         life.wakes += 1
+        due_s = life.core.next_due_s(self.moment())
+        if due_s < math.inf:
+            self._plan_tick(life, max(due_s, RESOLUTION_S))
+
+    def _plan_tick(self, life: Life, delay_s: float) -> None:
         wake = life.wakes
 
         def tick() -> None:
             if life is self.life and life.wakes == wake:
                 self.give(Tick())
 
-        due_s = life.core.next_due_s(self.moment())
-        if due_s < math.inf:
-            self.clock.call_in(max(due_s, RESOLUTION_S), tick)
+        self.clock.call_at(self._when(delay_s), tick)
+
+    def _when(self, delay_s: float) -> float:
+        return self.clock.now_s + delay_s
 
     def _end(self) -> bool:
         life, self.life = self.life, None
@@ -252,5 +265,6 @@ class Terminal:
         return self.streams[-1]
 
 
-def _packet(outgoing: Outgoing) -> Packet:
+def packet_of(outgoing: Outgoing) -> Packet:
+    """Return an effect's message as a broker takes it."""
     return Packet(topic=outgoing.topic, payload=outgoing.payload, qos=outgoing.qos, retain=outgoing.retain)

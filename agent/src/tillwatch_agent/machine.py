@@ -1,4 +1,4 @@
-"""The computer beside the till: load, memory, disk, temperature, by psutil.
+"""The computer beside the till: load, memory, disk, temperature, by psutil; and the serial number that it bears.
 
 Each condition has two thresholds, one to raise it and a better one to clear it, so that a value that hovers at one of
 them does not turn it again and again. What the machine does not tell (most have no temperature in a container) is not
@@ -7,7 +7,7 @@ judged.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,43 @@ THRESHOLDS: Final = (
 CPU_SPAN_S_MIN = 1.0
 """A share of a shorter span is mostly our own work; of none it is 0."""
 
+SERIAL_FACT = "serial_number"
+
+_SERIAL_FILES = (
+    # Of the whole computer, then of its board, as its firmware has them (SMBIOS 3.7, 7.2 and 7.3); the kernel lets
+    # only root read them. The last is for boards that are described by a device tree, and anyone may read it.
+    "class/dmi/id/product_serial",
+    "class/dmi/id/board_serial",
+    "firmware/devicetree/base/serial-number",
+)
+_SERIAL_BYTES_MAX = 256
+"""A longer one is none: labels bear at most a few dozen characters."""
+
+_NO_SERIALS = frozenset(
+    [
+        "0123456789",
+        "123456789",
+        "1234567890",
+        "default",
+        "defaultstring",
+        "empty",
+        "na",
+        "none",
+        "notapplicable",
+        "notavailable",
+        "notspecified",
+        "null",
+        "oem",
+        "serialnumber",
+        "sernum",
+        "systemserialnumber",
+        "baseboardserialnumber",
+        "tobefilledbyoem",
+        "unknown",
+    ]
+)
+"""What makers leave where a number belongs, in small letters without spaces and signs."""
+
 _CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower", "acpitz")
 """Chips by which Linux drivers name a processor's temperature, the most direct first."""
 
@@ -52,19 +89,23 @@ _CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower",
 class MachineProbe:
     """Looks at the machine it runs on."""
 
-    def __init__(self, machine: MachineConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, machine: MachineConfig, clock: Callable[[], float] = time.monotonic, sys: Path = Path("/sys")
+    ) -> None:
         self.name = MACHINE_SELF
         self.poll_s = machine.poll_s
         self._disk_path = machine.disk_path
         self._raised: frozenset[str] = frozenset()
         self._clock = clock
         self._cpu_since_s: float | None = None
+        serial = serial_number(sys)
+        self._facts = {SERIAL_FACT: serial} if serial else {}
 
     def poll(self) -> tuple[Observation, ...]:
         """Look once; what cannot be measured is left out."""
         observation = judge(measure(self._disk_path) | self._cpu(), self._raised)
         self._raised = frozenset(observation.true_codes)
-        return (observation,)
+        return (replace(observation, facts=self._facts),)
 
     def forget(self) -> None:
         """Begin anew: no condition was raised."""
@@ -118,6 +159,29 @@ def host_boot_id(proc: Path = Path("/proc")) -> str:
         return (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or "unknown"
     except OSError:
         return "unknown"
+
+
+def serial_number(sys: Path = Path("/sys")) -> str | None:
+    """Read the number by which this computer can be told from another of its kind; None where it does not say.
+
+    What cannot be read has none, nor has what a maker never filled in.
+    """
+    found = (_serial(sys / name) for name in _SERIAL_FILES)
+    return next((serial for serial in found if serial is not None), None)
+
+
+def _serial(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            told = file.read(_SERIAL_BYTES_MAX + 1)
+    except OSError:
+        return None
+    serial = told.rstrip(b"\0").decode("ascii", errors="replace").strip()
+    bare = "".join(character for character in serial.lower() if character.isalnum())
+    filled_in = len(set(bare)) > 1 and bare not in _NO_SERIALS  # not all zeros, not all of any one sign
+    return (
+        serial if filled_in and serial.isprintable() and serial.isascii() and len(told) <= _SERIAL_BYTES_MAX else None
+    )
 
 
 def _disk_free_pct(path: Path) -> float | None:

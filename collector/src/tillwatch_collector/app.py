@@ -1,8 +1,8 @@
 """One process of the collector, in one of its roles: its parts joined, started in order and ended in reverse.
 
-Threads live here, in `mqtt` and `inbox` only: the engine's, the link's, and those in which the web server runs its
-routes. All roles but `serve` name their lock and the file that tells their address after the process, so that several
-may share a data directory.
+Threads live here, in `mqtt`, `inbox`, `courier` and `notifiers` only: the engine's, the link's, the courier's, and
+those in which the web server runs its routes. All roles but `serve` name their lock and the file that tells their
+address after the process, so that several may share a data directory.
 
 A change violates this when a process can end without saying `offline`, short of being killed.
 """
@@ -19,18 +19,21 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tillwatch_collector import credentials, policies, web
+from tillwatch_collector import credentials, policies, routing, slas, web
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
 from tillwatch_collector.broker import EmbeddedBroker
 from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError
+from tillwatch_collector.courier import Courier
+from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.engine import Clock, Engine, EngineSettings
 from tillwatch_collector.errors import OperatorError, StoreUnavailable
-from tillwatch_collector.flows import dispatch, epochs
-from tillwatch_collector.flows.judge import JudgeSettings
+from tillwatch_collector.flows import dispatch, epochs, notices
+from tillwatch_collector.flows.judge import JudgeSettings, Rules
 from tillwatch_collector.hosting import Announce, WebAddressTaken, WebHost, bound, check_tls_files
 from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerLink, Endpoint
+from tillwatch_collector.notifiers import Notifier
 from tillwatch_collector.overview import Overview
 from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.session import Store
@@ -118,6 +121,7 @@ class Collector:
         self._metrics = Metrics()
         self._started_at = datetime.now(UTC)
         self._tell_give_up = give_up
+        self._routes = routing.load(config.notify.routes_file)
         judge = _judge_settings(config, self._process)
         self._overview = Overview(
             store=store,
@@ -128,7 +132,9 @@ class Collector:
         self._works = self._make_works(role, judge) if self._duties.subscriptions else None
 
     def start(self) -> None:
-        """Start link and engine, where this role has them."""
+        """Start link, engine and courier, where this role has them."""
+        if self._duties.ticks and self._routes.route:
+            self._stack.enter_context(self._courier())
         if self._works is not None:
             self._stack.enter_context(self._works)
 
@@ -136,6 +142,11 @@ class Collector:
         """Hand over what the routes need."""
         return WebContext(
             store=self._store,
+            desk=Desk(
+                store=self._store,
+                policy=policies.load(self._config.judge.policy_file),
+                tell=lambda repository, changes, now: notices.tell(repository, changes, self._routes, now),
+            ),
             registry=self._metrics.registry,
             settings=self._config.web,
             now=lambda: datetime.now(UTC),
@@ -151,6 +162,7 @@ class Collector:
             process=self._process,
             role=role,
             policy=policy,
+            rules=Rules(sla=slas.load(config.sla.file), routes=self._routes if self._routes.route else None),
             judge=judge,
             canary_s=judge.canary_s,
             tick_s=config.judge.tick_s,
@@ -164,6 +176,21 @@ class Collector:
         way = endpoint(config.broker) if config.broker else _way_to(broker, self._process)
         return Works(
             self._store, settings, way, broker=broker, epoch=epoch, metrics=self._metrics, give_up=self._give_up
+        )
+
+    def _courier(self) -> Courier:
+        """Make what sends; raises `TargetUnusable` where a route's secret is not there."""
+        notifier = Notifier()
+        for route in self._routes.route:
+            notifier.check(route)
+        return Courier(
+            self._store,
+            self._routes,
+            routing.styles(self._routes, self._config.notify.base_url),
+            sender=notifier,
+            metrics=self._metrics,
+            now=lambda: datetime.now(UTC),
+            jitter=random.random,
         )
 
     def _give_up(self, error: OperatorError) -> None:
@@ -317,6 +344,7 @@ def _judge_settings(config: CollectorConfig, process: str) -> JudgeSettings:
         canary_s=judge.canary_s,
         lost_hold_s=judge.lost_hold_s * judge.hold_scale,
         opening_grace_s=judge.opening_grace_s,
+        closing_grace_s=judge.closing_grace_s,
     )
 
 

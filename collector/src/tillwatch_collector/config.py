@@ -125,9 +125,17 @@ class JudgeConfig(_Section):
     """How long a terminal whose connection was lost may take for a new one; `hold_scale` multiplies it, too."""
     opening_grace_s: Annotated[float, Field(ge=0, le=4 * 3600)] = 900.0
     """Time after a store's opening in which people are still switching things on."""
+    closing_grace_s: Annotated[float, Field(ge=0, le=4 * 3600)] = 900.0
+    """Time before a store's closing in which they may be switching them off."""
     canary_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     tick_s: Annotated[float, Field(ge=0.05, le=60)] = 0.25
     """An idle tick reads a few rows, some milliseconds of work; a fault waits half of this on average."""
+
+
+class SlaConfig(_Section):
+    """What service contracts promise."""
+
+    file: Path | None = None
 
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -156,15 +164,24 @@ class RetentionConfig(_Section):
     """How long all else that grows is kept."""
 
     events_days: Days = 400
-    """PCI DSS 4.0.1, 10.5.1: twelve months of log, with a month to look at them."""
+    """PCI DSS 4.0.1, 10.5.1: twelve months of log, with a month to look at them. Of messages to routes, too."""
     tickets_days: Days = 1_100
-    """Of tickets that ended, with journal and faults: a warranty's three years."""
+    """Of tickets that ended, with all that was written on them, and of maintenance: a warranty's three years."""
     quarantine_days: Days = 30
     """Somebody looks at what could not be used within a month, or never."""
     quarantine_rows_max: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
     """Some 200 MB at their longest: a peer that talks nonsense fills no disk."""
     streams_kept: Annotated[int, Field(ge=1, le=1_000)] = 8
     """Of a terminal, however old; beyond them those go that were not heard for events_days."""
+
+
+class NotifyConfig(_Section):
+    """Who is told of tickets."""
+
+    routes_file: Path | None = None
+    """By default nobody."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=200)] | None = None
+    """Where people find the console: messages link to it."""
 
 
 class CollectorConfig(BaseSettings):
@@ -184,6 +201,8 @@ class CollectorConfig(BaseSettings):
     embedded_broker: EmbeddedBrokerConfig = Field(default_factory=EmbeddedBrokerConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
+    sla: SlaConfig = Field(default_factory=SlaConfig)
+    notify: NotifyConfig = Field(default_factory=NotifyConfig)
     history: HistoryConfig = Field(default_factory=HistoryConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
 

@@ -3,19 +3,25 @@
 CollectorError
 ├── OperatorError            the installation must change
 │   ├── PolicyInvalid        the policy file cannot be used; says the key, what was expected and what came
+│   ├── RoutesInvalid        the routes file cannot be used; says the key, what was expected and what came
+│   ├── SlaInvalid           the file of service contracts cannot be used
 │   ├── LeaseHeldElsewhere   another process ticks; this one may not
 │   ├── ProcessNameTaken     another process was started under this one's name
 │   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported,
 │       DatabaseUrlUnusable, DatabaseMissing, DatabaseInUse, SchemaTooNew, BackupUnwritable, BackupTooNew,
-│       AuthorityUnusable, RevocationNotInForce
+│       AuthorityUnusable, RevocationNotInForce, TargetUnusable
 ├── CallerError              what was asked cannot be done; nothing changed
 │   ├── TicketUnknown        no such ticket
 │   ├── TicketActionIllegal  the ticket's status does not take the action
+│   ├── TicketRefused        what is said of a ticket cannot stand; says the field, what was expected and what came
+│   │   └── AttachmentRefused the file is none that a ticket takes
 │   ├── ReasonMissing        a person's action on a ticket needs its reason
+│   ├── RouteUnknown         no such route
 │   ├── HoursInvalid         opening hours or their time zone make no sense
 │   └── in their modules: SortUnknown, PlotRefused, ImportRefused, TokenUnknown, UnknownReference, ValueRefused,
 │       NotKnown, KnownAlready, BackupExists, BackupUnusable, DatabaseEmpty, DatabaseNotEmpty,
-│       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused
+│       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused,
+│       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver
 ├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError
@@ -35,6 +41,14 @@ class OperatorError(CollectorError):
 
 class PolicyInvalid(OperatorError):  # noqa: N818 - the tree reads as a list of faults
     """The policy file cannot be used."""
+
+
+class RoutesInvalid(OperatorError):  # noqa: N818
+    """The routes file cannot be used."""
+
+
+class SlaInvalid(OperatorError):  # noqa: N818
+    """The file of service contracts cannot be used."""
 
 
 class LeaseHeldElsewhere(OperatorError):  # noqa: N818
@@ -57,8 +71,20 @@ class TicketActionIllegal(CallerError):  # noqa: N818
     """The ticket's status does not take the action."""
 
 
+class TicketRefused(CallerError):  # noqa: N818
+    """What is said of a ticket cannot stand."""
+
+
+class AttachmentRefused(TicketRefused):
+    """The file is none that a ticket takes."""
+
+
 class ReasonMissing(CallerError):  # noqa: N818
     """A person's action on a ticket needs its reason."""
+
+
+class RouteUnknown(CallerError):  # noqa: N818
+    """No such route."""
 
 
 class HoursInvalid(CallerError):  # noqa: N818

@@ -11,13 +11,14 @@ looks for the last time, and each looks for a sleeper after it has acted.
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """At most `messages_max` messages in their order, and one more for each that puts at the same moment."""
+    """At most `messages_max` messages in their order, and more only of what others put at the same moment."""
 
     def __init__(self, messages_max: int) -> None:
         self.messages_max = messages_max
@@ -41,13 +42,18 @@ class Inbox(Generic[T]):
 
     def put(self, item: T, timeout_s: float = 0.0) -> bool:
         """Add a message at the end; False when there was no room for so long."""
+        return self.put_all((item,), timeout_s) == 1
+
+    def put_all(self, items: Sequence[T], timeout_s: float = 0.0) -> int:
+        """Add the first of these at the end, as many as there is room for once there is any; return how many."""
         if len(self._line) >= self.messages_max and not self._wait_for_room(timeout_s):
-            return False
-        self._line.append(item)
+            return 0
+        room = max(self.messages_max - len(self._line), 1)
+        self._line.extend(items if len(items) <= room else items[:room])
         if 0 < self._wanted <= len(self._line):
             with self._lock:
                 self._arrival.notify()
-        return True
+        return min(len(items), room)
 
     def take(self, count_max: int, wait_s: float, company_s: float = 0.0) -> list[T]:
         """Take from the front: wait `wait_s` for a first message, then `company_s` for as many as may be taken."""

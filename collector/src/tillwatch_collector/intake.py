@@ -15,7 +15,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from tillwatch_collector.errors import StoreError
 from tillwatch_collector.flows import dispatch, processes
 from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.ingest import Delivery, IngestEffects, ingest
-from tillwatch_collector.flows.judge import JudgeSettings
+from tillwatch_collector.flows.judge import JudgeSettings, Rules
 from tillwatch_collector.flows.memory import Memory
 from tillwatch_collector.inbox import Inbox
 from tillwatch_collector.metrics import Metrics
@@ -88,6 +88,7 @@ class EngineSettings:
     process: str
     role: Role = Role.SERVE
     policy: Policy
+    rules: Rules = field(default_factory=Rules)
     judge: JudgeSettings
     canary_s: float
     tick_s: float

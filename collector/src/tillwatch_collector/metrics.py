@@ -43,6 +43,11 @@ class Metrics:
         )
         self.rollups_waiting = self._gauge("rollups_waiting_hours", "Hours that are over and not rolled up.")
 
+        self.notifications = self._counter(
+            "notifications", "Attempts to send a message to a route, by what came of them.", "route", "outcome"
+        )
+        self.notifications_due = self._gauge("notifications_due", "Messages that are to be sent, or are held.")
+
     def forget_fleet(self) -> None:
         """Show no fleet: another process does."""
         self.terminals.clear()

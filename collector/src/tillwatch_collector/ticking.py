@@ -102,7 +102,8 @@ class Ticker:
         settings, heard = self._settings, self._void.listening if self._void else None
         try:
             with self._store.transaction() as repository:
-                judge = Judge.load(repository, settings.policy, settings.judge, self._clock.now(), listening=heard)
+                now, rules = self._clock.now(), settings.rules
+                judge = Judge.load(repository, settings.policy, settings.judge, now, listening=heard, rules=rules)
         except LeaseHeldElsewhere:
             if self._store.one_process:
                 raise

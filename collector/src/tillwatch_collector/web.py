@@ -7,14 +7,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from tillwatch_collector import tokens
-from tillwatch_collector.api import fleet, history, inventory, operations, problems, tickets
+from tillwatch_collector.api import fleet, history, inventory, maintenance, notifications, operations, problems, tickets
 from tillwatch_collector.api.context import WebContext
 from tillwatch_collector.api.gate import PUBLIC, Gate
 from tillwatch_collector.console import pages as console
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
-_PARTS = (operations, inventory, history, tickets, fleet, console)
+_PARTS = (operations, inventory, history, tickets, notifications, fleet, maintenance, console)
 
 
 def create(context: WebContext, *, pages: bool = True) -> ASGIApp:
@@ -37,6 +37,7 @@ def routes(context: WebContext, *, pages: bool = True) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         max_body_size=context.settings.body_bytes_max,
+        responses=problems.RESPONSES,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
@@ -56,12 +57,14 @@ def find_holder(context: WebContext, secret: str) -> Principal | None:
 
 
 class _Described(FastAPI):
-    """Says in its description what the gate asks for."""
+    """Says in its description what the gate asks for, and how all routes answer what cannot be done."""
 
     def openapi(self) -> dict[str, Any]:
         """Describe the API, with the token that every path but the public ones needs."""
         described = super().openapi()
-        described.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components = described.setdefault("components", {})
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components.setdefault("schemas", {}).update(problems.SCHEMAS)
         described["security"] = [{"token": []}]
         for path, operations_of in described["paths"].items():
             if path in PUBLIC:

@@ -39,6 +39,7 @@ TEXT_CHARS_MAX = 512
 
 INTERVAL_S_MIN = 1
 INTERVAL_S_MAX = 86_400
+AGE_S_MAX = 10 * 365 * 86_400
 
 INTEGER_MAX = 2**63 - 1
 """The largest integer that SQLite and PostgreSQL store."""
@@ -107,7 +108,7 @@ Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
 Ordinal = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
 Measure = Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX)] | float
 IntervalS = Annotated[int, Field(ge=INTERVAL_S_MIN, le=INTERVAL_S_MAX)]
-AgeS = Annotated[float, Field(ge=0, le=10 * 365 * 86_400)]
+AgeS = Annotated[float, Field(ge=0, le=AGE_S_MAX)]
 LifetimeS = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
 

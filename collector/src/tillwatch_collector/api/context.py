@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from tillwatch_collector.config import WebConfig
+from tillwatch_collector.desk import Desk
 from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.session import Store
 
@@ -39,6 +40,7 @@ class WebContext:
     """The collector, as the routes see it."""
 
     store: Store
+    desk: Desk
     registry: CollectorRegistry
     settings: WebConfig
     now: Callable[[], datetime]

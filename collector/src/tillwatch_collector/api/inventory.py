@@ -141,17 +141,17 @@ def change_store(context: Context, store_id: str, change: StoreChange) -> Store:
         if before is None:
             raise missing("store", store_id)
         after = changed(before, change)
-        inventory.put_store(after, context.now())
+        # Marks first: who judges holds them before the tickets whose due times the store's calendar makes others.
         repository.facts.mark(inventory.terminals_of(store_id))
+        inventory.put_store(after, context.now())
     return after
 
 
 def _put_store(context: WebContext, store: Store) -> Put:
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
-        put = inventory.put_store(store, context.now())
         repository.facts.mark(inventory.terminals_of(store.store_id))
-    return put
+        return inventory.put_store(store, context.now())
 
 
 # --- terminals

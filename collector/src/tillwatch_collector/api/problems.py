@@ -12,11 +12,53 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from tillwatch_collector.errors import CallerError, RowRefused, StoreUnavailable, StoreUnreachable
+from tillwatch_collector.errors import (
+    CallerError,
+    RowRefused,
+    StoreUnavailable,
+    StoreUnreachable,
+    TicketRefused,
+    TicketUnknown,
+)
 from tillwatch_collector.store.inventory import UnknownReference
 from tillwatch_collector.store.queries import SortUnknown
 
 MEDIA_TYPE = "application/problem+json"
+
+_DOCUMENT = "Problem"
+
+SCHEMAS: dict[str, Any] = {
+    "ProblemError": {
+        "title": "ProblemError",
+        "type": "object",
+        "description": "Which part of a request is wrong, what was expected there, and what came.",
+        "required": ["field", "expected", "got"],
+        "properties": {name: {"type": "string"} for name in ("field", "expected", "got")},
+    },
+    _DOCUMENT: {
+        "title": _DOCUMENT,
+        "type": "object",
+        "description": "What went wrong, as RFC 9457 has it.",
+        "required": ["type", "title", "status", "detail", "errors"],
+        "properties": {
+            **{name: {"type": "string"} for name in ("type", "title", "detail")},
+            "status": {"type": "integer"},
+            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/ProblemError"}},
+        },
+    },
+}
+"""The document, for the API's description."""
+
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{_DOCUMENT}"}}}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "it cannot be done as it was asked, and nothing changed", "content": _CONTENT},
+    HTTPStatus.SERVICE_UNAVAILABLE.value: {
+        "description": "the database does not answer: try again",
+        "content": _CONTENT,
+    },
+}
+"""What every route may answer beside what it is for."""
 
 _GOT_CHARACTERS_MAX = 80
 """Of a wrong value in an answer: enough to find it."""
@@ -78,6 +120,8 @@ def install(app: FastAPI) -> None:
         ValidationError: _invalid_result,
         UnknownReference: _unknown_reference,
         SortUnknown: _sort_unknown,
+        TicketUnknown: _ticket_unknown,
+        TicketRefused: _ticket_refused,
         CallerError: _caller_error,
         RowRefused: _row_refused,
         StoreUnavailable: lambda _request, error: unavailable(error),
@@ -97,10 +141,18 @@ def _http(_request: Request, error: HTTPException) -> JSONResponse:
 
 def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and any(detail["loc"][0] == "body" for detail in error.errors()):
+    taken = _taken(request)
+    if kind != taken and any(detail["loc"][0] == "body" for detail in error.errors()):
         came = repr(kind[:_GOT_CHARACTERS_MAX]) if kind else "no Content-Type"
-        return answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected a body of application/json, got {came}")
+        return answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected a body of {taken}, got {came}")
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not what is expected", _fields(error.errors()))
+
+
+def _taken(request: Request) -> str:
+    """Say in which media type a route takes its body."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    kind: str = getattr(getattr(body, "field_info", None), "media_type", "application/json")
+    return kind
 
 
 def _invalid_result(_request: Request, error: ValidationError) -> JSONResponse:
@@ -117,6 +169,14 @@ def _unknown_reference(_request: Request, error: UnknownReference) -> JSONRespon
 def _sort_unknown(_request: Request, error: SortUnknown) -> JSONResponse:
     fields = (FieldError(field="sort", expected=f"one of {', '.join(error.known)}", got=error.sort),)
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), fields)
+
+
+def _ticket_unknown(_request: Request, error: TicketUnknown) -> JSONResponse:
+    return answer(HTTPStatus.NOT_FOUND, str(error))
+
+
+def _ticket_refused(_request: Request, error: TicketRefused) -> JSONResponse:
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
 
 
 def _caller_error(_request: Request, error: CallerError) -> JSONResponse:

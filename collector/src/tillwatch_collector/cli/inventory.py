@@ -22,6 +22,7 @@ from tillwatch_collector.domain.inventory import (
     TerminalChange,
     WatchMode,
     changed,
+    parse_holidays_text,
     parse_hours_text,
     parse_terminals,
 )
@@ -61,6 +62,13 @@ RegionOption = Annotated[str | None, typer.Option("--region")]
 ZoneOption = Annotated[str | None, typer.Option("--time-zone", help="An IANA name such as Asia/Shanghai.")]
 HoursOption = Annotated[
     str | None, typer.Option("--hours", help="Such as 'mon-fri=08:00-12:00,13:00-20:00; sat=09:00-24:00'.")
+]
+HolidaysOption = Annotated[
+    str | None,
+    typer.Option("--holidays", help="All of them, such as '2026-12-25; 2026-12-31 10:00-14:00'; no hours: closed."),
+]
+ContractOption = Annotated[
+    str | None, typer.Option("--contract", help="Its service contract, by its name in the SLA file.")
 ]
 CarrierOption = Annotated[str | None, typer.Option("--carrier", help="Who carries its uplink.")]
 WatchOption = Annotated[WatchMode | None, typer.Option("--watch", help="When its terminals are expected to be heard.")]
@@ -124,6 +132,8 @@ def add_store(
     hours: HoursOption = None,
     carrier: CarrierOption = None,
     watch: WatchOption = None,
+    holidays: HolidaysOption = None,
+    contract: ContractOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Describe a new store."""
@@ -136,6 +146,8 @@ def add_store(
         hours=hours,
         carrier=carrier,
         watch=watch,
+        holidays=holidays,
+        contract=contract,
     )
     store = _valid(Store, {"store_id": store_id, **given})
     with opened(config) as database, database.transaction() as repository:
@@ -157,6 +169,8 @@ def set_store(
     hours: HoursOption = None,
     carrier: CarrierOption = None,
     watch: WatchOption = None,
+    holidays: HolidaysOption = None,
+    contract: ContractOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Change a store; an empty value clears."""
@@ -169,13 +183,15 @@ def set_store(
         hours=hours,
         carrier=carrier,
         watch=watch,
+        holidays=holidays,
+        contract=contract,
     )
     change = _valid(StoreChange, given)
     with opened(config) as database, database.transaction() as repository:
         inventory = Inventory(repository.connection)
         before = _expect_known(inventory.store(store_id), "store", store_id)
-        put = inventory.put_store(_after(before, change), now())
         repository.facts.mark(inventory.terminals_of(store_id))
+        put = inventory.put_store(_after(before, change), now())
     say(f"store {store_id} {put}")
 
 
@@ -345,8 +361,10 @@ def _store_values(
     hours: str | None,
     carrier: str | None,
     watch: WatchMode | None,
+    holidays: str | None,
+    contract: str | None,
 ) -> dict[str, Any]:
-    given = _given(
+    given: dict[str, Any] = _given(
         merchant_id=merchant_id,
         name=name,
         address=address,
@@ -354,8 +372,13 @@ def _store_values(
         time_zone=time_zone,
         carrier=carrier,
         watch=watch,
+        contract=contract,
     )
-    return given if hours is None else given | {"opening_hours": parse_hours_text(hours)}
+    if hours is not None:
+        given["opening_hours"] = parse_hours_text(hours)
+    if holidays is not None:
+        given["holidays"] = parse_holidays_text(holidays)
+    return given
 
 
 def _given(**values: str | None) -> dict[str, Any]:

@@ -26,6 +26,12 @@ class Deadlines(Generic[K]):
             self._heap = [(due, place, key) for place, (key, due) in enumerate(self._due.items())]
             heapq.heapify(self._heap)
 
+    def earliest(self) -> float | None:
+        """Return the earliest deadline; None when there is none."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     def take_due(self, now: float, count_max: int) -> list[K]:
         """Return the keys whose deadline has come, the earliest first, and disarm them."""
         taken: list[K] = []

@@ -16,10 +16,10 @@ commit holds, or when what a terminal sends can make the recorder or the table o
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tillwatch_collector.domain.measures import Unit, unit_of
 
@@ -52,28 +52,16 @@ SeriesName = tuple[str, str]
 """(`component`, `measure`)."""
 
 
-class Measured(Protocol):
-    """A reading, as far as history looks at it; `tillwatch_protocol.reading.Reading` is one."""
-
-    @property
-    def component(self) -> str:
-        """`kind:name`."""
-
-    @property
-    def measures(self) -> Mapping[str, float]:
-        """Values by name."""
-
-
 class Layout:
     """The series of a heartbeat, in its order; terminals with equal names share one."""
 
     __slots__ = ("names", "series", "units")
 
-    def __init__(self, names: list[str], series: Sequence[SeriesName]) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         """Components, each before its measures."""
-        self.series = tuple(series)
-        self.units: tuple[Unit, ...] = tuple(unit_of(measure) for _, measure in series)
+        self.series = tuple(islice(_series(names), SERIES_MAX))
+        self.units: tuple[Unit, ...] = tuple(unit_of(measure) for _, measure in self.series)
 
 
 class Book:
@@ -127,30 +115,26 @@ class Recorder:
         """How many samples were taken since the last commit, those beyond a terminal's limit among them."""
         return sum(len(kept.places) for kept in self.kept)
 
-    def take(self, terminal_id: str, components: Sequence[Measured], at: datetime) -> None:
-        """Take a heartbeat that became its terminal's level at `at`, and keep of it what is to be kept."""
-        names: list[str] = []
-        values: list[float] = []
-        for reading in components:
-            if measures := reading.measures:
-                names.append(reading.component)
-                names += measures
-                values += measures.values()
+    def take(self, terminal_id: str, names: tuple[str, ...], values: Sequence[float], at: datetime) -> None:
+        """Take a heartbeat that became its terminal's level at `at`, and keep of it what is to be kept.
+
+        `names` are the components that measure something, each before its measures; `values` are of the measures.
+        """
         if not values:
             return
         at_s = int(at.timestamp())
         book = self._taken.get(terminal_id) or self._books.get(terminal_id)
         if book is None or book.layout.names != names:
-            self._take_frame(self._laid_out(terminal_id, components, names, book), values, at_s)
+            self._take_frame(self._laid_out(terminal_id, names, book), values, at_s)
         elif at_s == book.kept_s:
             return
         elif not 0 <= at_s - book.frame_s < FRAME_S - FRAME_EARLY_S:
             self._take_frame(self._own(book), values, at_s)
         else:
-            for value, low, high in zip(values, book.lows, book.highs):  # noqa: B905 - all of the layout's length
-                if not low <= value <= high:
-                    self._take_changed(self._own(book), values, at_s)
-                    break
+            bounds = zip(values, book.lows, book.highs)  # noqa: B905 - values beyond the terminal's limit have none
+            changed = [place for place, (value, low, high) in enumerate(bounds) if not low <= value <= high]
+            if changed:
+                self._keep(self._own(book), changed, values, at_s)
 
     def committed(self) -> None:
         """Trust what was taken: its transaction is committed."""
@@ -187,40 +171,39 @@ class Recorder:
             taken = self._taken[book.terminal_id] = book.copy()
         return taken
 
-    def _laid_out(
-        self, terminal_id: str, components: Sequence[Measured], names: list[str], before: Book | None
-    ) -> Book:
+    def _laid_out(self, terminal_id: str, names: tuple[str, ...], before: Book | None) -> Book:
         """Begin a terminal's book, or go on in another order of names with the numbers that are known."""
-        layout = self._layout(components, names)
+        layout = self._layout(names)
         book = self._taken[terminal_id] = Book(terminal_id, layout)
         if before is not None:
             known = dict(zip(before.layout.series, before.numbers, strict=True))
             book.numbers = array("q", (known.get(series, UNRESOLVED) for series in layout.series))
         return book
 
-    def _layout(self, components: Sequence[Measured], names: list[str]) -> Layout:
-        key = tuple(names)
-        layout = self._layouts.get(key)
+    def _layout(self, names: tuple[str, ...]) -> Layout:
+        layout = self._layouts.get(names)
         if layout is None:
             if len(self._layouts) >= LAYOUTS_MAX:
                 self._layouts.clear()
-            series = ((reading.component, measure) for reading in components for measure in reading.measures)
-            layout = self._layouts[key] = Layout(names, list(islice(series, SERIES_MAX)))
+            layout = self._layouts[names] = Layout(names)
         return layout
 
-    def _take_frame(self, book: Book, values: list[float], at_s: int) -> None:
+    def _take_frame(self, book: Book, values: Sequence[float], at_s: int) -> None:
         book.frame_s = at_s
         self._keep(book, range(len(book.layout.series)), values, at_s)
 
-    def _take_changed(self, book: Book, values: list[float], at_s: int) -> None:
-        bounds = zip(values, book.lows, book.highs)  # noqa: B905 - values beyond the terminal's limit have none
-        self._keep(
-            book, [place for place, (value, low, high) in enumerate(bounds) if not low <= value <= high], values, at_s
-        )
-
-    def _keep(self, book: Book, places: Sequence[int], values: list[float], at_s: int) -> None:
+    def _keep(self, book: Book, places: Sequence[int], values: Sequence[float], at_s: int) -> None:
         units, lows, highs = book.layout.units, book.lows, book.highs
         for place in places:
             lows[place], highs[place] = units[place].unchanged(values[place])
         book.kept_s = at_s
         self.kept.append(Kept(book, at_s, places, values))
+
+
+def _series(names: Sequence[str]) -> Iterator[SeriesName]:
+    component = ""
+    for name in names:
+        if ":" in name:
+            component = name
+        else:
+            yield component, name

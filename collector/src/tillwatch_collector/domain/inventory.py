@@ -8,6 +8,7 @@ is refused alone.
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tillwatch_collector.domain.watching import parse_hours
+from tillwatch_collector.domain.hours import HOLIDAYS_MAX, parse_hours
 from tillwatch_collector.errors import CallerError, HoursInvalid
 from tillwatch_protocol.vocabulary import Identifier, TerminalId
 
@@ -55,7 +56,8 @@ class Weekday(StrEnum):
 def _iso_date(value: Any) -> Any:
     """Take a date as ISO 8601 has it, and no number of seconds, which pydantic would take too."""
     if isinstance(value, str):
-        return date.fromisoformat(value)
+        with suppress(ValueError):
+            return date.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise ValueError("expected a date such as 2025-03-31")
@@ -66,8 +68,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_PRINTABLE)]
 Address = Annotated[str, Field(min_length=1, max_length=500, pattern=_PRINTABLE)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]
 OpeningHours = dict[Weekday, tuple[tuple[str, str], ...]]
-"""Weekday to spans [opens, closes], `HH:MM`; `domain.watching` says what makes sense."""
-PurchaseDate = Annotated[date, BeforeValidator(_iso_date), Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1))]
+"""Weekday to spans [opens, closes], `HH:MM`; `domain.hours` says what makes sense."""
+Day = Annotated[date, BeforeValidator(_iso_date), Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1))]
+Holidays = Annotated[dict[Day, tuple[tuple[str, str], ...]], Field(max_length=HOLIDAYS_MAX)]
+"""Local date to the spans of that day, in the place of its weekday's; none: closed."""
 
 
 class _Value(BaseModel):
@@ -93,11 +97,18 @@ class Store(_Value):
     opening_hours: OpeningHours = Field(default_factory=dict)
     carrier: Label | None = None
     watch: WatchMode = WatchMode.ALWAYS
+    holidays: Holidays = Field(default_factory=dict)
+    contract: Label | None = None
+    """Its name in the SLA file; None: the default one."""
 
     @model_validator(mode="after")
     def _watchable(self) -> Self:
         try:
-            parse_hours({str(day): spans for day, spans in self.opening_hours.items()}, self.time_zone)
+            parse_hours(
+                {str(day): spans for day, spans in self.opening_hours.items()},
+                self.time_zone,
+                {day.isoformat(): spans for day, spans in self.holidays.items()},
+            )
         except HoursInvalid as error:
             raise ValueError(str(error)) from None
         if self.watch is WatchMode.OPENING_HOURS and not any(self.opening_hours.values()):
@@ -113,7 +124,7 @@ class Terminal(_Value):
     brand: Label | None = None
     model: Label | None = None
     serial_number: Label | None = None
-    purchase_date: PurchaseDate | None = None
+    purchase_date: Day | None = None
     life_cycle: LifeCycle = LifeCycle.LIVE
 
 
@@ -134,6 +145,8 @@ class StoreChange(_Value):
     opening_hours: OpeningHours | None = None
     carrier: Label | None = None
     watch: WatchMode | None = None
+    holidays: Holidays | None = None
+    contract: Label | None = None
 
 
 class TerminalChange(_Value):
@@ -143,7 +156,7 @@ class TerminalChange(_Value):
     brand: Label | None = None
     model: Label | None = None
     serial_number: Label | None = None
-    purchase_date: PurchaseDate | None = None
+    purchase_date: Day | None = None
     life_cycle: LifeCycle | None = None
 
 
@@ -164,6 +177,17 @@ def parse_hours_text(text: str) -> OpeningHours:
             raise HoursInvalid(f"opening hours: expected days=spans such as mon-fri=08:00-20:00, got {part!r}")
         hours |= dict.fromkeys(_days(days.strip()), tuple(_span(span.strip()) for span in spans.split(",")))
     return hours
+
+
+def parse_holidays_text(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Read `2026-12-25; 2026-12-31 10:00-14:00`, closed where no spans stand; raises `HoursInvalid`."""
+    holidays: dict[str, tuple[tuple[str, str], ...]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        day, _, spans = part.partition(" ")
+        if day in holidays:
+            raise HoursInvalid(f"holidays: expected each day once, got {day!r} again")
+        holidays[day] = tuple(_span(span.strip()) for span in spans.split(",")) if spans else ()
+    return holidays
 
 
 def _days(text: str) -> tuple[Weekday, ...]:

@@ -5,6 +5,7 @@ of arrival ends alike. A change violates this when a time that the collector giv
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -46,6 +47,26 @@ class LevelHead(NamedTuple):
         return self.boot_epoch, self.beat_no, self.connection_no, self.sent_at, self.event_seq_last, self.digest
 
 
+class Content(NamedTuple):
+    """A heartbeat's readings, as they are kept and looked at."""
+
+    text: bytes
+    """JSON, without the readings' age, which is of the moment, and without card numbers."""
+    judged: str
+    """What judge looks at: of each component its health and its conditions."""
+    names: tuple[str, ...]
+    """Components that measure something, each before its measures."""
+    values: Sequence[float]
+    """Of the measures, in the order of their names."""
+
+
+class Beat(NamedTuple):
+    """A heartbeat as it is taken in; its readings are in the content alone, those of the heartbeat may be left out."""
+
+    heartbeat: Heartbeat
+    content: Content
+
+
 class PresenceHead(NamedTuple):
     """A stream's newest presence."""
 
@@ -61,18 +82,41 @@ class PresenceHead(NamedTuple):
         return self.boot_epoch, self.connection_no, offline, self.reason == PresenceReason.STOPPING, self.reason or ""
 
 
-def level_head(heartbeat: Heartbeat, content: bytes) -> LevelHead:
-    """Return the head of a heartbeat; `content` is what `readings_json` made of it."""
+def beat_of(heartbeat: Heartbeat) -> Beat:
+    """Return a heartbeat that was decoded in full, as it is taken in."""
+    return Beat(heartbeat, content_of(heartbeat.components))
+
+
+def content_of(components: tuple[Reading, ...]) -> Content:
+    """Return what is kept of readings."""
+    text = _dumped(components)
+    if suspect(text):
+        text = _dumped(tuple(map(_scrubbed, components)))
+    names: list[str] = []
+    values: list[float] = []
+    for reading in components:
+        if measures := reading.measures:
+            names.append(reading.component)
+            names += measures
+            values += measures.values()
+    return Content(text, " ".join(sorted(map(_judged_reading, components))), tuple(names), values)
+
+
+def level_head(heartbeat: Heartbeat, content: Content) -> LevelHead:
+    """Return the head of a heartbeat with this content."""
+    connection = heartbeat.connection
+    boot_epoch, connection_no, interval_s = connection.boot_epoch, connection.connection_no, heartbeat.interval_s
+    about = f"{heartbeat.agent_version}\0{heartbeat.host_boot_id}".encode()
     return LevelHead(
-        boot_epoch=heartbeat.connection.boot_epoch,
-        beat_no=heartbeat.beat_no,
-        connection_no=heartbeat.connection.connection_no,
-        sent_at=heartbeat.sent_at,
-        event_seq_last=heartbeat.event_seq_last,
-        digest=_digest(content, _job(heartbeat), heartbeat.agent_version.encode(), heartbeat.host_boot_id.encode()),
-        judged_digest=_judged(heartbeat),
-        interval_s=heartbeat.interval_s,
-        host_boot_id=heartbeat.host_boot_id,
+        boot_epoch,
+        heartbeat.beat_no,
+        connection_no,
+        heartbeat.sent_at,
+        heartbeat.event_seq_last,
+        _digest(content.text, _job(heartbeat), about),
+        _digest(f"{boot_epoch} {connection_no} {interval_s} {content.judged}".encode()),
+        interval_s,
+        heartbeat.host_boot_id,
     )
 
 
@@ -82,12 +126,6 @@ def presence_head(presence: Presence) -> PresenceHead:
     return PresenceHead(
         boot_epoch=boot_epoch, connection_no=connection_no, state=presence.state, reason=presence.reason
     )
-
-
-def readings_json(components: tuple[Reading, ...]) -> bytes:
-    """Return the readings as they are kept: without their age, which is of the moment, and without card numbers."""
-    kept = _dumped(components)
-    return _dumped(tuple(map(_scrubbed, components))) if suspect(kept) else kept
 
 
 def readings_of(kept: list[Any]) -> tuple[Reading, ...]:
@@ -114,13 +152,6 @@ def _scrubbed(reading: Reading) -> Reading:
 
 def _job(heartbeat: Heartbeat) -> bytes:
     return heartbeat.job.model_dump_json(exclude_none=True).encode() if heartbeat.job else b""
-
-
-def _judged(heartbeat: Heartbeat) -> str:
-    readings = sorted(map(_judged_reading, heartbeat.components))
-    connection = heartbeat.connection
-    said = f"{connection.boot_epoch} {connection.connection_no} {heartbeat.interval_s} {' '.join(readings)}"
-    return _digest(said.encode())
 
 
 def _judged_reading(reading: Reading) -> str:

@@ -7,11 +7,13 @@ came.
 
 import tomllib
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tillwatch_collector.domain.condition import Holds
+from tillwatch_collector.domain.flapping import FLAP_RULE, KEPT_MAX, FlapRule
 from tillwatch_collector.errors import PolicyInvalid
 from tillwatch_protocol.vocabulary import Code
 
@@ -59,6 +61,8 @@ class Rule(BaseModel):
     attributable: bool
     """Whether an upgrade may be blamed for it."""
     ticket: bool
+    outage: bool = False
+    """Whether many terminals that show it together have one cause, and are told of in one ticket."""
     close_after_s: HoldS
     """How long a resolved ticket waits for a recurrence before it is closed."""
 
@@ -72,6 +76,38 @@ class Rule(BaseModel):
         return self.model_copy(update={"raise_s": self.raise_s * hold_scale, "clear_s": self.clear_s * hold_scale})
 
 
+class FlapSettings(BaseModel):
+    """When a condition that comes and goes is told as one that flaps; see `domain.flapping.FlapRule`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    window_s: Annotated[float, Field(gt=0, le=7 * 86_400)] = FLAP_RULE.window_s
+    high: Annotated[int, Field(ge=1, le=KEPT_MAX)] = FLAP_RULE.high
+    """Raises within the window that begin it."""
+    low: Annotated[int, Field(ge=0, le=KEPT_MAX)] = FLAP_RULE.low
+    """Raises left in the window that end it."""
+    clear_s_max: HoldS = FLAP_RULE.clear_s_max
+    """What the hold of its end grows to."""
+    hold_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low >= self.high or self.clear_s_max >= self.window_s:
+            raise ValueError("expected low below high, and clear_s_max below window_s")
+        return self
+
+    @cached_property
+    def rule(self) -> FlapRule:
+        """What flapping is decided by."""
+        return FlapRule(
+            window_s=self.window_s * self.hold_scale,
+            high=self.high,
+            low=self.low,
+            clear_s_min=FLAP_RULE.clear_s_min * self.hold_scale,
+            clear_s_max=self.clear_s_max * self.hold_scale,
+        )
+
+
 class Policy(BaseModel):
     """The rules of all codes."""
 
@@ -80,6 +116,7 @@ class Policy(BaseModel):
     version: Annotated[int, Field(ge=POLICY_VERSION, le=POLICY_VERSION)]
     default: Rule
     code: dict[Code, Rule] = Field(default_factory=dict)
+    flapping: FlapSettings = FlapSettings()
 
     def rule(self, code: str) -> Rule:
         """Return the rule of a code."""
@@ -91,6 +128,7 @@ class Policy(BaseModel):
             version=self.version,
             default=self.default.scaled(hold_scale),
             code={code: rule.scaled(hold_scale) for code, rule in self.code.items()},
+            flapping=self.flapping.model_copy(update={"hold_scale": hold_scale}),
         )
 
 

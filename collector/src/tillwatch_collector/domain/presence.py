@@ -44,8 +44,12 @@ class Reason(StrEnum):
     STOPPING = "stopping"
     CLOSED = "closed"
     OPENING = "opening"
+    CLOSING = "closing"
     NOT_LIVE = "not_live"
     """In repair, spare, swapped, retired: not missed."""
+
+
+_UNWATCHED = {Watch.OPENING: Reason.OPENING, Watch.CLOSING: Reason.CLOSING, Watch.CLOSED: Reason.CLOSED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +102,7 @@ def assess(sight: Sight, now_s: float, *, lost_hold_s: float) -> Verdict:
     verdict = _by_silence(sight, now_s) if offline is None else _by_will(sight, offline, now_s, lost_hold_s)
     if verdict.state is State.ONLINE or sight.watch is Watch.WATCHED:
         return verdict
-    reason = Reason.OPENING if sight.watch is Watch.OPENING else Reason.CLOSED
-    return Verdict(state=State.OFF, reason=reason, due_s=sight.watch_due_s)
+    return Verdict(state=State.OFF, reason=_UNWATCHED[sight.watch], due_s=sight.watch_due_s)
 
 
 def grace_s(interval_s: float) -> float:

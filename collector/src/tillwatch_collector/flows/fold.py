@@ -12,12 +12,12 @@ from typing import NamedTuple, Self
 from tillwatch_collector.domain import epoch, ranges
 from tillwatch_collector.domain.identity import SWITCHES, Sighting, heard, switched
 from tillwatch_collector.domain.level import (
+    Beat,
     LevelHead,
     PresenceHead,
     event_digest,
     level_head,
     presence_head,
-    readings_json,
 )
 from tillwatch_collector.domain.presence import grace_s
 from tillwatch_collector.domain.ranges import Ranges
@@ -41,7 +41,7 @@ class Letter(NamedTuple):
     """A message of a terminal; without one, only the sign of life that a refused message still is."""
 
     terminal_id: str
-    message: Heartbeat | EventBatch | Presence | None
+    message: Beat | EventBatch | Presence | None
     received_at: datetime
     retained: bool
     """Then it is no sign of life."""
@@ -148,8 +148,8 @@ class Fold:
             if not letter.retained:
                 self._hear(letter.terminal_id, letter.received_at)
             match letter.message:
-                case Heartbeat() as heartbeat:
-                    self._beat(heartbeat, letter.received_at)
+                case Beat() as beat:
+                    self._beat(beat, letter.received_at)
                 case EventBatch() as batch:
                     self._record(batch, letter)
                 case Presence() as presence:
@@ -200,7 +200,8 @@ class Fold:
             stream = self._streams[key[0]].get(key[1])
             self.tally.acks[key] = stream.ledger.prefix_seq if stream else 0
 
-    def _beat(self, heartbeat: Heartbeat, received_at: datetime) -> None:
+    def _beat(self, beat: Beat, received_at: datetime) -> None:
+        heartbeat = beat.heartbeat
         key = (heartbeat.terminal_id, heartbeat.connection.stream_id)
         stream = self._stream(key, received_at)
         if heartbeat.event_seq_last > stream.ledger.event_seq_last:
@@ -215,24 +216,22 @@ class Fold:
             self.tally.heartbeats_old += 1
             self._compare_boots(heartbeat, known, received_at)
             return
-        content = readings_json(heartbeat.components)
-        head = level_head(heartbeat, content)
+        head = level_head(heartbeat, beat.content)
         if known is not None:
             self._compare_boots(heartbeat, known, received_at)
             if head.order <= known.order:
                 self.tally.heartbeats_old += 1
                 return
-        self._renew(key, heartbeat, head, content, received_at)
+        self._renew(key, beat, head, received_at)
 
-    def _renew(
-        self, key: StreamKey, heartbeat: Heartbeat, head: LevelHead, content: bytes, received_at: datetime
-    ) -> None:
+    def _renew(self, key: StreamKey, beat: Beat, head: LevelHead, received_at: datetime) -> None:
         """Take a heartbeat that is news as its stream's level, and its stream as the terminal's."""
+        heartbeat = beat.heartbeat
         self.tally.heartbeats += 1
         known, stored = self._head(key), self._memory.heads.get(key)
         changed = stored is None or stored.digest != head.digest
         self._heads[key] = head
-        self._levels[key] = NewLevel(heartbeat, head, content, received_at, changed)
+        self._levels[key] = NewLevel(beat, head, received_at, changed)
         if known is None or known.judged_digest != head.judged_digest:
             self.tally.marked.add(heartbeat.terminal_id)
         sighting = self._sightings[heartbeat.terminal_id]

@@ -17,7 +17,9 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
+from tillwatch_collector.domain import stencil
 from tillwatch_collector.domain.history import Recorder
+from tillwatch_collector.domain.level import Beat
 from tillwatch_collector.errors import RowRefused
 from tillwatch_collector.flows.fold import Fold, Letter, Refusal, Tally
 from tillwatch_collector.flows.memory import Memory
@@ -26,7 +28,7 @@ from tillwatch_collector.store.repository import Repository
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.errors import PeerError, TopicUnknown
 from tillwatch_protocol.event import Ack, EventBatch
-from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason
+from tillwatch_protocol.heartbeat import Presence, PresenceReason
 from tillwatch_protocol.process import Canary
 from tillwatch_protocol.scrub import excerpt
 from tillwatch_protocol.topics import Address, Direction
@@ -108,7 +110,8 @@ def ingest(
     tallies = keeping.keep(opened.letters)
     if recorder is not None:
         for level in (level for tally in tallies for level in tally.levels):
-            recorder.take(level.heartbeat.terminal_id, level.heartbeat.components, level.received_at)
+            heartbeat, content = level.beat
+            recorder.take(heartbeat.terminal_id, content.names, content.values, level.received_at)
         repository.history.write(recorder, now)
     refusals = opened.refusals + [refusal for tally in tallies for refusal in tally.refusals]
     repository.facts.quarantine([_quarantined(batch[refusal.place], refusal, settings) for refusal in refusals])
@@ -123,41 +126,40 @@ def ingest(
 
 
 def _open(batch: Sequence[Delivery]) -> _Opened:
-    opened = _Opened(letters=[], canaries=[], refusals=[], retained=0)
+    letters: list[Letter] = []
+    canaries: list[Canary] = []
+    refusals: list[Refusal] = []
     retained = 0
     for place, delivery in enumerate(batch):
         address: Address | None = None
         try:
             address = topics.parse(delivery.topic)
-            message = codec.decode_at(address, delivery.payload)
-            if isinstance(message, Canary):
-                opened.canaries.append(message)
-            elif not isinstance(message, Heartbeat | EventBatch | Presence):
-                raise TopicUnknown(f"expected a topic that leads to a collector, got {address.topic.name}")
-            elif not delivery.retained or _stopped(message):
-                opened.letters.append(_letter(address, message, delivery, place))
-            else:
-                retained += 1
+            message = _read(address, delivery.payload)
         except PeerError as error:
-            opened.refusals.append(Refusal(place=place, error=type(error).__name__, said=str(error)))
-            if address and address.topic.direction is Direction.UP and not delivery.retained:
-                opened.letters.append(_letter(address, None, delivery, place))
-    return _Opened(letters=opened.letters, canaries=opened.canaries, refusals=opened.refusals, retained=retained)
+            refusals.append(Refusal(place=place, error=type(error).__name__, said=str(error)))
+            if not address or address.topic.direction is not Direction.UP or delivery.retained:
+                continue
+            message = None
+        if isinstance(message, Canary):
+            canaries.append(message)
+        elif delivery.retained and not _stopped(message):
+            retained += 1
+        else:
+            letters.append(Letter(address.owner, message, delivery.received_at, delivery.retained, place))
+    return _Opened(letters=letters, canaries=canaries, refusals=refusals, retained=retained)
 
 
-def _letter(
-    address: Address, message: Heartbeat | EventBatch | Presence | None, delivery: Delivery, place: int
-) -> Letter:
-    return Letter(
-        terminal_id=address.owner,
-        message=message,
-        received_at=delivery.received_at,
-        retained=delivery.retained,
-        place=place,
-    )
+def _read(address: Address, payload: bytes) -> Beat | EventBatch | Presence | Canary:
+    """Decode what leads to a collector; raises `PeerError`."""
+    if address.topic is topics.HEARTBEAT:
+        return stencil.decode(address, payload)
+    message = codec.decode_at(address, payload)
+    if not isinstance(message, EventBatch | Presence | Canary):
+        raise TopicUnknown(f"expected a topic that leads to a collector, got {address.topic.name}")
+    return message
 
 
-def _stopped(message: Heartbeat | EventBatch | Presence) -> bool:
+def _stopped(message: Beat | EventBatch | Presence | None) -> bool:
     return isinstance(message, Presence) and message.reason == PresenceReason.STOPPING
 
 

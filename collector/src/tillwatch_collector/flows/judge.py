@@ -13,24 +13,36 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from tillwatch_collector.domain import clock_offset, flapping
 from tillwatch_collector.domain.condition import Course, Phase
 from tillwatch_collector.domain.deadlines import Deadlines
 from tillwatch_collector.domain.listening import Listening
+from tillwatch_collector.domain.maintenance import Book
+from tillwatch_collector.domain.notification import Routes
 from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.domain.presence import grace_s
+from tillwatch_collector.domain.sla import SlaBook
+from tillwatch_collector.domain.ticket import TicketIdentity
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
-from tillwatch_collector.flows import tickets
-from tillwatch_collector.flows.sitting import Followed, JudgeSettings, PresenceChange, Sitting, Terminal
-from tillwatch_collector.flows.tickets import MACHINE, Move, TicketChange, Why
-from tillwatch_collector.store.judgements import TicketIdentity
+from tillwatch_collector.flows import notices, sla, tickets
+from tillwatch_collector.flows.changes import MACHINE, Move, TicketChange, Why
+from tillwatch_collector.flows.outages import Outages
+from tillwatch_collector.flows.remembered import Followed, Terminal
+from tillwatch_collector.flows.sitting import JudgeSettings, PresenceChange, Sitting
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
 
-__all__ = ["Judge", "JudgeEffects", "JudgeSettings"]
+__all__ = ["Judge", "JudgeEffects", "JudgeSettings", "Rules"]
 
 LEASE = "tick"
 LEASE_LEFT_MIN = 2 / 3
 """Of its time: with less left it is prolonged, so that it does not run out while a database is away for a moment."""
+
+ESCALATE_EVERY_S = 1.0
+
+MAINTENANCE_S = 60.0
+"""How old the spans of maintenance that are held in memory may become while nobody adds or cancels one: what is over
+is let go."""
 
 COLLECTOR_STORE = "collector:store"
 RESTORED = TicketIdentity(
@@ -46,16 +58,38 @@ class JudgeEffects:
     presences: tuple[PresenceChange, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What is judged by, beside the policy: what contracts promise, and who is told. None: nothing, nobody."""
+
+    sla: SlaBook | None = None
+    routes: Routes | None = None
+
+
 class Judge:
     """The tick's memory and its inputs; not thread-safe."""
 
     def __init__(
-        self, *, policy: Policy, settings: JudgeSettings, listening: Listening, fencing_no: int, lease_until: datetime
+        self,
+        *,
+        policy: Policy,
+        rules: Rules,
+        settings: JudgeSettings,
+        listening: Listening,
+        outages: Outages,
+        fencing_no: int,
+        lease_until: datetime,
     ) -> None:
         self.listening = listening
         """What was heard; whoever ticks keeps it up to date."""
         self._policy = policy
+        self._rules = rules
         self._settings = settings
+        self._outages = outages
+        self._maintenance = Book()
+        self._stamp: tuple[int, int] | None = None
+        self._booked_at: datetime | None = None
+        self._escalated_at: datetime | None = None
         self._fencing_no = fencing_no
         self._lease_until = lease_until
         self._terminals: dict[str, Terminal] = {}
@@ -72,7 +106,9 @@ class Judge:
         policy: Policy,
         settings: JudgeSettings,
         now: datetime,
+        *,
         listening: Listening | None = None,
+        rules: Rules | None = None,
     ) -> Self:
         """Take the lease and rebuild the memory from rows; raises `LeaseHeldElsewhere`.
 
@@ -82,15 +118,20 @@ class Judge:
         fencing_no = repository.take_lease(LEASE, settings.holder, now, expires_at)
         if fencing_no is None:
             raise LeaseHeldElsewhere(f"expected the lease {LEASE!r} to be free for {settings.holder}; another holds it")
-        fresh = Listening(gap_max_s=settings.canary_s * settings.canaries_missed_max)
+        listening = listening or Listening(gap_max_s=settings.canary_s * settings.canaries_missed_max)
+        rules = rules or Rules()
         judge = cls(
             policy=policy,
+            rules=rules,
             settings=settings,
-            listening=listening or fresh,
+            listening=listening,
+            outages=Outages.load(repository, policy, settings.outages, listening.listened_s),
             fencing_no=fencing_no,
             lease_until=expires_at,
         )
-        judge._remember(repository)
+        judge._remember(repository, now)
+        if rules.sla is not None:
+            sla.recompute_all(repository, rules.sla, now)
         return judge
 
     def restored(self, told: int, now: datetime) -> None:  # noqa: ARG002 - inputs of one shape
@@ -101,12 +142,29 @@ class Judge:
         """Judge whom there is to judge; raises `LeaseLost`."""
         if not self._keep_lease(repository, now):
             raise LeaseLost(f"expected to hold the lease {LEASE!r} with number {self._fencing_no}; another took it")
-        sitting = Sitting(repository, policy=self._policy, settings=self._settings, listening=self.listening, now=now)
+        self._keep_booked(repository, now)
+        sitting = Sitting(
+            repository,
+            policy=self._policy,
+            sla=self._rules.sla,
+            settings=self._settings,
+            listening=self.listening,
+            outages=self._outages,
+            maintenance=self._maintenance,
+            now=now,
+        )
         if self.listening.anew_at is not None:
             self._hear(repository, sitting)
         sitting.write()
-        changes = [*sitting.tickets, *self._report_restored(repository, now), *self._close(repository, now)]
+        changes = [
+            *sitting.tickets,
+            *self._report_restored(repository, now),
+            *self._close(repository, now),
+            *self._escalate(repository, now),
+        ]
         self._plan_closings(changes, now)
+        if self._rules.routes is not None:
+            notices.tell(repository, changes, self._rules.routes, now)
         return JudgeEffects(tickets=tuple(changes), presences=tuple(sitting.presences))
 
     def release(self, repository: Repository, now: datetime) -> None:
@@ -121,10 +179,37 @@ class Judge:
         self._lease_until = now + lease
         return repository.keep_lease(LEASE, self._fencing_no, self._lease_until)
 
-    def _remember(self, repository: Repository) -> None:
+    def _keep_booked(self, repository: Repository, now: datetime) -> None:
+        """Know which maintenance there is."""
+        stamp = repository.maintenance.stamp()
+        fresh = self._booked_at is not None and 0 <= (now - self._booked_at).total_seconds() < MAINTENANCE_S
+        if stamp != self._stamp or not fresh:
+            self._maintenance = Book(repository.maintenance.current(now))
+            self._stamp, self._booked_at = stamp, now
+
+    def _remember(self, repository: Repository, now: datetime) -> None:
         now_s = self.listening.listened_s
         for standing in repository.judgements.standings():
-            self._terminals[standing.terminal_id] = Terminal(state=standing.presence, reason=standing.reason)
+            self._terminals[standing.terminal_id] = Terminal(
+                state=standing.presence,
+                reason=standing.reason,
+                since=standing.since,
+                clock=clock_offset.remembered(standing.clock_offset_s),
+                offset_kept_s=standing.clock_offset_s,
+            )
+        self._remember_conditions(repository, now_s)
+        self._remember_flaps(repository, now)
+        for look in repository.looks.look(repository.looks.heard_terminals()):
+            self._terminals.setdefault(look.terminal_id, Terminal())
+            interval_s = look.interval_s or self._settings.interval_default_s
+            self._looks.arm(look.terminal_id, now_s + interval_s + grace_s(interval_s))
+        for ticket in repository.tickets.resolved():
+            if ticket.resolved_at is not None:
+                due = ticket.resolved_at.timestamp() + self._policy.rule(ticket.code).close_after_s
+                self._closings.arm(ticket.ticket_id, due)
+
+    def _remember_conditions(self, repository: Repository, now_s: float) -> None:
+        unticketed = repository.judgements.unticketed()
         for kept in repository.judgements.conditions():
             phase = Phase.RAISED if kept.phase == Phase.CLEARING else Phase(kept.phase)
             terminal = self._terminals.setdefault(kept.terminal_id, Terminal())
@@ -133,25 +218,32 @@ class Judge:
                 phase_since=kept.phase_since,
                 happened_at=kept.happened_at,
                 detail=kept.detail,
+                muted=kept[:3] in unticketed and self._policy.rule(kept.code).ticket,
             )
-        for look in repository.looks.look(repository.looks.heard_terminals()):
-            self._terminals.setdefault(look.terminal_id, Terminal())
-            interval_s = look.interval_s or self._settings.interval_default_s
-            self._looks.arm(look.terminal_id, now_s + interval_s + grace_s(interval_s))
-        for ticket in repository.judgements.resolved_tickets():
-            if ticket.resolved_at is not None:
-                due = ticket.resolved_at.timestamp() + self._policy.rule(ticket.code).close_after_s
-                self._closings.arm(ticket.ticket_id, due)
+
+    def _remember_flaps(self, repository: Repository, now: datetime) -> None:
+        rule = self._policy.flapping.rule
+        raises: dict[tuple[str, str, str], list[datetime]] = {}
+        for key, raised_at in repository.judgements.raises_since(now - timedelta(seconds=rule.window_s)):
+            raises.setdefault(key, []).append(raised_at)
+        for (terminal_id, component, code), times in raises.items():
+            terminal = self._terminals.setdefault(terminal_id, Terminal())
+            terminal.flaps[component, code] = flapping.rebuilt(times, now, rule)
 
     def _hear(self, repository: Repository, sitting: Sitting) -> None:
         marked = repository.looks.take_marked(self._settings.looks_max)
         due = self._missed(repository, self._looks.take_due(self.listening.listened_s, self._settings.looks_max))
         looks = repository.looks.look({*marked, *due})
-        sitting.read_hours(looks)
         readings = repository.looks.readings(self._to_read(looks, set(marked)))
-        for look in looks:
-            terminal = self._terminals.setdefault(look.terminal_id, Terminal())
-            self._looks.arm(look.terminal_id, sitting.hear(terminal, look, readings.get(look.terminal_id)))
+        sitting.read(looks, readings)
+        cases = [
+            sitting.see(self._terminals.setdefault(look.terminal_id, Terminal()), look, readings.get(look.terminal_id))
+            for look in looks
+        ]
+        sitting.decide()
+        for case in cases:
+            self._looks.arm(case.look.terminal_id, sitting.follow(case))
+        sitting.release(self._terminals)
 
     def _missed(self, repository: Repository, due: Collection[str]) -> list[str]:
         """Of those whose deadline has come, return who is to be looked at; who is calm and was heard has time again."""
@@ -166,8 +258,11 @@ class Judge:
         return sorted(missed)
 
     def _calm_interval_s(self, terminal_id: str) -> float | None:
+        """Return how often a calm one beats; now and then it is looked at all the same, for its clock."""
         terminal = self._terminals.get(terminal_id)
-        return terminal.calm_interval_s if terminal else None
+        if terminal is None or self.listening.listened_s - terminal.looked_s >= self._settings.idle_look_s:
+            return None
+        return terminal.calm_interval_s
 
     def _to_read(self, looks: Sequence[Look], marked: Collection[str]) -> list[tuple[str, str]]:
         """Return the levels whose readings changed, were not judged yet, or belong to a condition that is followed."""
@@ -188,15 +283,26 @@ class Judge:
             "an agent has seen an epoch that is not ours and not below ours: this database was restored from a backup"
         )
         why = Why(actor=MACHINE, reason=reason, evidence={"epoch_seen": told})
-        return [tickets.open_or_recur(repository.judgements, RESTORED, rule, why, now)] if rule.ticket else []
+        return (
+            [tickets.open_or_recur(repository, RESTORED, rule, why, now, book=self._rules.sla)] if rule.ticket else []
+        )
 
     def _close(self, repository: Repository, now: datetime) -> list[TicketChange]:
         closed = []
         for ticket_id in self._closings.take_due(now.timestamp(), self._settings.looks_max):
             why = Why(actor=MACHINE, reason="stayed resolved for the policy's time", evidence={})
-            if change := tickets.expire(repository.judgements, ticket_id, why, now):
+            if change := tickets.expire(repository, ticket_id, why, now, book=self._rules.sla):
                 closed.append(change)
         return closed
+
+    def _escalate(self, repository: Repository, now: datetime) -> list[TicketChange]:
+        """Take the steps of contracts whose time has come; once a second is soon enough."""
+        if self._rules.sla is None:
+            return []
+        if self._escalated_at is not None and 0 <= (now - self._escalated_at).total_seconds() < ESCALATE_EVERY_S:
+            return []
+        self._escalated_at = now
+        return sla.escalate(repository, self._rules.sla, now)
 
     def _plan_closings(self, changes: Sequence[TicketChange], now: datetime) -> None:
         for change in changes:

@@ -41,5 +41,5 @@ def note_restored(repository: Repository, policy: Policy, *, made_at: datetime, 
         reason=f"the database was put back from a backup of {made_at:%Y-%m-%d %H:%M} UTC: what came after it is gone",
         evidence={"backup_made_at": made_at.isoformat(), "backup_epoch": epoch_then, "epoch": risen},
     )
-    ticket = tickets.open_or_recur(repository.judgements, RESTORED, rule, why, now)
+    ticket = tickets.open_or_recur(repository, RESTORED, rule, why, now)
     return Restored(collector_epoch=risen, ticket=ticket)

@@ -1,33 +1,50 @@
 """One tick of judge: each terminal that is looked at is held against the policy; what changed is written at the end.
 
-The decisions are `domain.presence`, `domain.signs` and `domain.condition`; here their moves become rows, faults and
-tickets.
+The decisions are `domain.presence`, `domain.signs`, `domain.condition`, `domain.flapping` and `domain.outage`; here
+their moves become rows, faults and tickets. Two passes: first everyone is seen, so that a cause that many share is
+known; then what each shows is followed, and what an outage explains, or a maintenance mutes, gets no ticket of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tillwatch_collector.domain.condition import Course, Phase, Sign, advance
+from tillwatch_collector.domain import clock_offset, flapping, swap
+from tillwatch_collector.domain.condition import Course, Holds, Phase, Sign, advance
 from tillwatch_collector.domain.condition import Reason as Moved
+from tillwatch_collector.domain.flapping import Flap, Flapping
+from tillwatch_collector.domain.hours import parse_hours
 from tillwatch_collector.domain.identity import Sighting, shared
 from tillwatch_collector.domain.listening import Listening
+from tillwatch_collector.domain.maintenance import Book, Place
+from tillwatch_collector.domain.outage import OutageSettings, Shown, Stand, Symptom, asserted, silence
 from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.domain.presence import Said, Sight, State, Verdict, assess, grace_s
 from tillwatch_collector.domain.signs import OWN, SHARED, SILENT, Key, Word, words
-from tillwatch_collector.domain.watching import ALWAYS, Watching, parse_hours, watching
+from tillwatch_collector.domain.sla import SlaBook
+from tillwatch_collector.domain.ticket import TicketIdentity
+from tillwatch_collector.domain.watching import ALWAYS, Watching, watching
 from tillwatch_collector.errors import HoursInvalid
 from tillwatch_collector.flows import tickets
-from tillwatch_collector.flows.tickets import MACHINE, TicketChange, Why
-from tillwatch_collector.store.judgements import ConditionKey, KeptCondition, Standing, TicketIdentity
+from tillwatch_collector.flows.changes import MACHINE, TicketChange, Why
+from tillwatch_collector.flows.outages import Outages
+from tillwatch_collector.flows.remembered import Case, Followed, Terminal
+from tillwatch_collector.store.judgements import ConditionKey, KeptCondition, Standing
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
 from tillwatch_protocol.heartbeat import PresenceState
 from tillwatch_protocol.reading import Reading
+from tillwatch_protocol.vocabulary import MACHINE_SELF
 
 FOLLOWED_MAX = 128
 """Conditions followed of one terminal: ten parts with a few each; one that goes on naming new ones gains nothing."""
+
+FLAPS_MAX = 128
+"""Conditions of one terminal whose raises are counted, for the same reason."""
+
+OFFSET_STEP_S = 1.0
+"""A clock's offset is written again when it moved by more than a heartbeat's way varies."""
 
 OPENING_HOURS = "opening_hours"
 
@@ -47,37 +64,12 @@ class JudgeSettings:
     interval_default_s: float = 60.0
     """Of a terminal that has never sent a heartbeat that could be read."""
     opening_grace_s: float = 900.0
+    closing_grace_s: float = 900.0
     idle_look_s: float = 600.0
     """Who is looked at for no other reason is looked at this often."""
     looks_max: int = 5_000
     """Marked and due terminals of one tick, each: a second's work; the rest follows in the next."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Followed:
-    """A condition that is not clear."""
-
-    course: Course
-    phase_since: datetime
-    happened_at: datetime
-    detail: str | None
-    denied_at: datetime | None = None
-    denied_by: str = ""
-    """The heartbeat that denied it first."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Terminal:
-    """What judge remembers of a terminal."""
-
-    state: str = State.UNKNOWN
-    reason: str = ""
-    unread: bool = True
-    """Its readings say something that has not been judged."""
-    followed: dict[Key, Followed] = field(default_factory=dict)
-    calm_interval_s: float | None = None
-    """How often it beats, while it is online, no will waits for its hold, and nothing of it is followed: then all there
-    is to see is that it was heard."""
+    outages: OutageSettings = field(default_factory=OutageSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,42 +83,59 @@ class PresenceChange:
 
 
 class Sitting:
-    """One tick; `write` ends it."""
+    """One tick: `read` once, `see` everyone, `decide`, `follow` everyone, `release`, `write`."""
 
     def __init__(
-        self, repository: Repository, *, policy: Policy, settings: JudgeSettings, listening: Listening, now: datetime
+        self,
+        repository: Repository,
+        *,
+        policy: Policy,
+        sla: SlaBook | None,
+        settings: JudgeSettings,
+        listening: Listening,
+        outages: Outages,
+        maintenance: Book,
+        now: datetime,
     ) -> None:
         self._repository = repository
         self._policy = policy
+        self._sla = sla
         self._settings = settings
         self._listening = listening
+        self._outages = outages
         self._now = now
         self._now_s = listening.listened_s
         self._watching: dict[str | None, Watching] = {}
+        self._maintenance = maintenance
+        self._known: Mapping[str, Sequence[swap.Known]] = {}
         self._standings: list[Standing] = []
         self._conditions: list[KeptCondition] = []
         self._cleared: set[ConditionKey] = set()
+        self._learned: dict[str, str] = {}
         self.tickets: list[TicketChange] = []
         self.presences: list[PresenceChange] = []
 
-    def read_hours(self, looks: Iterable[Look]) -> None:
-        """Find out which stores are watched now."""
-        stores = {look.store_id for look in looks if look.store_id and look.watch == OPENING_HOURS}
-        for store_id, (hours, zone) in self._repository.looks.hours(stores).items():
-            try:
-                parsed = parse_hours(hours, zone)
-            except HoursInvalid:
-                # Rows are checked where they enter; hours that make no sense must not hide a dead till.
-                continue
-            self._watching[store_id] = watching(parsed, self._now, self._settings.opening_grace_s)
+    def read(self, looks: Sequence[Look], readings: Mapping[str, Sequence[Reading]]) -> None:
+        """Find out which stores are watched now, and whose the told serial numbers are."""
+        self._read_hours(looks)
+        entered = {look.terminal_id: look.serial_number for look in looks}
+        wanted = {
+            serial
+            for terminal_id, said in readings.items()
+            for serial in swap.told(said).serials
+            if serial != entered[terminal_id]
+        }
+        self._known = self._repository.swaps.serials(wanted) if wanted else {}
 
-    def hear(self, terminal: Terminal, look: Look, readings: Sequence[Reading] | None) -> float:
-        """Judge one terminal; returns the position at which it is to be looked at again."""
+    def see(self, terminal: Terminal, look: Look, readings: Sequence[Reading] | None) -> Case:
+        """Judge a terminal's presence, and tell what it shows to whoever looks for common causes."""
         sight = self._sight(look)
         verdict = assess(sight, self._now_s, lost_hold_s=self._settings.lost_hold_s)
-        self._stand(terminal, look, verdict)
         beat_s = self._beat_s(look)
         fresh = self._fresh(look, beat_s, sight.interval_s)
+        self._take_in(terminal, look, readings)
+        self._stand(terminal, look, verdict)
+        terminal.looked_s = self._now_s
         terminal.unread = readings is None or not fresh or verdict.state is not State.ONLINE
         said = words(
             verdict,
@@ -135,17 +144,78 @@ class Sitting:
             shared=shared(_sighting(look), self._now, int(sight.interval_s)),
             followed=terminal.followed,
         )
-        case = _Case(terminal=terminal, look=look, beat_s=beat_s, verdict=verdict, readings=readings or ())
-        known_first = sorted(said, key=lambda key: (key not in terminal.followed, key))
-        dues = [verdict.due_s, *(self._follow(case, key, said[key]) for key in known_first)]
-        offline = sight.said is not None and sight.said.state == PresenceState.OFFLINE
-        terminal.calm_interval_s = None if terminal.unread or terminal.followed or offline else sight.interval_s
+        if verdict.state is State.ONLINE and fresh and readings is not None:
+            said |= self._said_of_serials(terminal, look)
+        place = Place(terminal_id=look.terminal_id, store_id=look.store_id, merchant_id=look.merchant_id)
+        case = Case(
+            terminal=terminal,
+            look=look,
+            beat_s=beat_s,
+            fresh=fresh,
+            verdict=verdict,
+            readings=readings or (),
+            said=said,
+            offline=sight.said is not None and sight.said.state == PresenceState.OFFLINE,
+            muted=self._maintenance.active(place, self._now),
+        )
+        self._outages.stand(self._shown(case, sight), self._now_s)
+        return case
+
+    def decide(self) -> None:
+        """Open, widen and end what many terminals share."""
+        self.tickets += self._outages.decide(self._repository, self._now, self._now_s)
+
+    def follow(self, case: Case) -> float:
+        """Take a terminal's conditions a step further; returns the position at which it is to be looked at again."""
+        terminal = case.terminal
+        known_first = sorted(case.said, key=lambda key: (key not in terminal.followed, key))
+        dues = [case.verdict.due_s, *(self._follow(case, key, case.said[key]) for key in known_first)]
+        if case.muted and any(followed.muted for followed in terminal.followed.values()):
+            dues.append(self._now_s + (case.muted.until - self._now).total_seconds())
+        quiet = not (terminal.unread or terminal.followed or case.offline)
+        terminal.calm_interval_s = (case.look.interval_s or self._settings.interval_default_s) if quiet else None
         return min((due_s for due_s in dues if due_s is not None), default=self._now_s + self._settings.idle_look_s)
+
+    def release(self, terminals: Mapping[str, Terminal]) -> None:
+        """Give what an outage did not explain, or what outlasted it, tickets of its own."""
+        for released in self._outages.released():
+            terminal = terminals.get(released.terminal_id)
+            followed = terminal.followed.get(released.symptom) if terminal else None
+            if followed is not None:
+                evidence = {"terminal_id": released.terminal_id, "happened_at": followed.happened_at.isoformat()}
+                reason = f"{released.symptom[1]} on {released.symptom[0]}: no outage explains it, or it outlasted one"
+                self._open_late((released.terminal_id, *released.symptom), reason, evidence)
 
     def write(self) -> None:
         """Write what changed."""
         self._repository.judgements.save_standings(self._standings)
         self._repository.judgements.save_conditions(self._conditions, self._cleared)
+        if self._learned:
+            self._repository.swaps.learn(self._learned)
+
+    # --- what is known of a terminal
+
+    def _read_hours(self, looks: Iterable[Look]) -> None:
+        stores = {look.store_id for look in looks if look.store_id and look.watch == OPENING_HOURS}
+        for store_id, (hours, zone, holidays) in self._repository.looks.hours(stores).items():
+            try:
+                parsed = parse_hours(hours, zone, holidays)
+            except HoursInvalid:
+                # Rows are checked where they enter; hours that make no sense must not hide a dead till.
+                continue
+            self._watching[store_id] = watching(
+                parsed,
+                self._now,
+                opening_grace_s=self._settings.opening_grace_s,
+                closing_grace_s=self._settings.closing_grace_s,
+            )
+
+    def _take_in(self, terminal: Terminal, look: Look, readings: Sequence[Reading] | None) -> None:
+        """Remember what seldom changes, and how far the terminal's clock is ahead."""
+        if readings is not None:
+            terminal.read(readings, swap.told(readings))
+        if look.level_sent_at is not None and look.level_received_at is not None:
+            terminal.clock = clock_offset.heard(terminal.clock, look.level_sent_at, look.level_received_at)
 
     def _sight(self, look: Look) -> Sight:
         watched = self._watching.get(look.store_id, ALWAYS)
@@ -186,16 +256,79 @@ class Sitting:
         return self._now_s < beat_s + interval_s + grace_s(interval_s)
 
     def _stand(self, terminal: Terminal, look: Look, verdict: Verdict) -> None:
-        if (terminal.state, terminal.reason) == (verdict.state, verdict.reason):
+        estimate = terminal.clock.estimate
+        offset_s = estimate.offset_s if estimate else None
+        same = (terminal.state, terminal.reason) == (verdict.state, verdict.reason)
+        if same and _near(offset_s, terminal.offset_kept_s):
             return
-        change = PresenceChange(
-            terminal_id=look.terminal_id, before=terminal.state, state=verdict.state, reason=verdict.reason
-        )
-        self.presences.append(change)
-        terminal.state, terminal.reason = verdict.state, verdict.reason
-        self._standings.append(Standing(look.terminal_id, str(verdict.state), str(verdict.reason), self._now))
+        if not same:
+            change = PresenceChange(
+                terminal_id=look.terminal_id, before=terminal.state, state=verdict.state, reason=verdict.reason
+            )
+            self.presences.append(change)
+            terminal.since = self._now
+        terminal.state, terminal.reason, terminal.offset_kept_s = verdict.state, verdict.reason, offset_s
+        since = terminal.since or self._now
+        standing = Standing(look.terminal_id, str(verdict.state), str(verdict.reason), since, offset_s)
+        self._standings.append(standing)
 
-    def _follow(self, case: "_Case", key: Key, word: Word) -> float | None:
+    def _said_of_serials(self, terminal: Terminal, look: Look) -> dict[Key, Word]:
+        """Say what the told serial numbers show, of what is true or followed."""
+        if terminal.serials is None:
+            return {}
+        verdict = swap.judge(look.terminal_id, look.serial_number, terminal.serials, self._known)
+        if verdict.swap is swap.Swap.LEARNED and verdict.serial is not None:
+            self._learned[look.terminal_id] = verdict.serial
+        said: dict[Key, Word] = {}
+        for code in swap.SwapCode:
+            key = MACHINE_SELF, str(code)
+            if code is verdict.code:
+                said[key] = Word(Sign.ASSERTED, detail=verdict.reason)
+            elif key in terminal.followed:
+                said[key] = Word(Sign.ABSENT if verdict.decided else Sign.INDETERMINATE)
+        return said
+
+    def _shown(self, case: Case, sight: Sight) -> Stand:
+        """Say what a look shows to whoever looks for common causes: who is in maintenance is missed by nobody."""
+        shown: dict[Symptom, Shown] = {}
+        unsure: list[Symptom] = []
+        if case.verdict.state in {State.LATE, State.SILENT}:
+            from_s, silent = max(sight.heard_s, sight.anew_s), case.verdict.state is State.SILENT
+            shown[SILENT] = silence(
+                at=case.look.heard_at,
+                from_s=from_s,
+                interval_s=sight.interval_s,
+                silent=silent,
+                now_s=self._now_s,
+            )
+        for key, word in case.said.items():
+            rule = self._policy.rule(key[1])
+            if key in OWN or not rule.outage:
+                continue
+            if word.sign is Sign.ASSERTED:
+                followed = case.terminal.followed.get(key)
+                since_s = followed.course.since_s if followed else case.beat_s
+                shown[key] = asserted(
+                    at=followed.phase_since if followed else self._now,
+                    since_s=since_s,
+                    raise_s=rule.raise_s,
+                    interval_s=sight.interval_s,
+                    span_s=self._settings.outages.span_s,
+                )
+            elif word.sign is not Sign.ABSENT:
+                unsure.append(key)
+        return Stand(
+            terminal_id=case.look.terminal_id,
+            places=case.places(),
+            missed=case.verdict.state is not State.OFF and case.muted is None,
+            well=case.verdict.state is State.ONLINE and case.fresh,
+            shown=shown,
+            unsure=unsure,
+        )
+
+    # --- one condition
+
+    def _follow(self, case: Case, key: Key, word: Word) -> float | None:
         """Take one condition a step further; returns the position at which its hold is over."""
         followed = case.terminal.followed.get(key)
         if followed is None and len(case.terminal.followed) >= FOLLOWED_MAX:
@@ -207,7 +340,7 @@ class Sitting:
             word.sign,
             now_s=self._now_s,
             beat_s=self._now_s if key in OWN and word.sign is not Sign.ABSENT else case.beat_s,
-            holds=self._policy.rule(key[1]).holds,
+            holds=self._holds(case.terminal, key),
         )
         if advanced.course.phase is not followed.course.phase:
             followed.phase_since = self._now
@@ -216,11 +349,22 @@ class Sitting:
         followed.course = advanced.course
         if Moved.RAISED in advanced.moves:
             self._raise(case, key, followed)
+        elif followed.muted and case.muted is None and followed.course.phase is Phase.RAISED:
+            self._unmute(case, key, followed)
         if Moved.CLEARED in advanced.moves:
             self._clear(case, key, followed)
+        self._count_flaps(case, key, advanced.moves)
         if advanced.moves:
             self._keep(case, key, followed)
         return advanced.due_s
+
+    def _holds(self, terminal: Terminal, key: Key) -> Holds:
+        """Return the policy's holds; while it flaps, that of its end grows."""
+        holds = self._policy.rule(key[1]).holds
+        flap = terminal.flaps.get(key)
+        if flap is None:
+            return holds
+        return Holds(raise_s=holds.raise_s, clear_s=flapping.clear_s(flap, holds.clear_s, self._policy.flapping.rule))
 
     def _begun(self, look: Look, key: Key, word: Word) -> Followed:
         happened_at = {SILENT: look.heard_at, SHARED: look.switched_at}.get(key, word.happened_at)
@@ -228,7 +372,7 @@ class Sitting:
             course=Course(), phase_since=self._now, happened_at=happened_at or self._now, detail=word.detail
         )
 
-    def _keep(self, case: "_Case", key: Key, followed: Followed) -> None:
+    def _keep(self, case: Case, key: Key, followed: Followed) -> None:
         full_key = (case.look.terminal_id, *key)
         if followed.course.phase is Phase.CLEAR:
             case.terminal.followed.pop(key, None)
@@ -238,16 +382,15 @@ class Sitting:
         phase, since = str(followed.course.phase), followed.phase_since
         self._conditions.append(KeptCondition(*full_key, phase, since, followed.happened_at, followed.detail))
 
-    def _raise(self, case: "_Case", key: Key, followed: Followed) -> None:
+    def _raise(self, case: Case, key: Key, followed: Followed) -> None:
+        """Begin a fault; its ticket is its own, its outage's, or none while it is muted."""
         component, code = key
         rule = self._policy.rule(code)
         ticket_id = None
-        if rule.ticket:
-            why = Why(actor=MACHINE, reason=_lasted(key, rule.raise_s), evidence=_raise_evidence(case, followed))
-            identity = _identity(case.look, key)
-            change = tickets.open_or_recur(self._repository.judgements, identity, rule, why, self._now)
-            self.tickets.append(change)
-            ticket_id = change.ticket_id
+        followed.muted = rule.ticket and case.muted is not None
+        if rule.ticket and not followed.muted:
+            reason = _lasted(key, rule.raise_s)
+            ticket_id = self._ticket(case, key, followed, reason)
         self._repository.judgements.begin_fault(
             (case.look.terminal_id, component, code),
             severity=rule.severity,
@@ -256,28 +399,71 @@ class Sitting:
             ticket_id=ticket_id,
         )
 
-    def _clear(self, case: "_Case", key: Key, followed: Followed) -> None:
-        self._repository.judgements.end_fault((case.look.terminal_id, *key), self._now)
+    def _ticket(self, case: Case, key: Key, followed: Followed, reason: str) -> int | None:
+        """Return the ticket of a fault: an outage's, or one that is opened for it; None while nobody knows."""
+        claim = self._outages.claims(case.look.terminal_id, key, self._now_s)
+        if claim.held or claim.ticket_id is not None:
+            return claim.ticket_id
+        why = Why(actor=MACHINE, reason=reason, evidence=case.raise_evidence(followed))
+        return self._open((case.look.terminal_id, *key), why)
+
+    def _unmute(self, case: Case, key: Key, followed: Followed) -> None:
+        """Open what still fails at the end of a maintenance, once."""
+        followed.muted = False
+        reason = f"{key[1]} on {key[0]}: still so at the end of a maintenance"
+        ticket_id = self._ticket(case, key, followed, reason)
+        if ticket_id is not None:
+            self._repository.judgements.link_fault((case.look.terminal_id, *key), ticket_id)
+
+    def _open_late(self, full_key: ConditionKey, reason: str, evidence: dict[str, Any]) -> None:
+        ticket_id = self._open(full_key, Why(actor=MACHINE, reason=reason, evidence=evidence))
+        self._repository.judgements.link_fault(full_key, ticket_id)
+
+    def _open(self, full_key: ConditionKey, why: Why) -> int:
+        rule = self._policy.rule(full_key[2])
+        change = tickets.open_or_recur(self._repository, _identity(full_key), rule, why, self._now, book=self._sla)
+        self.tickets.append(change)
+        return change.ticket_id
+
+    def _clear(self, case: Case, key: Key, followed: Followed) -> None:
+        full_key = (case.look.terminal_id, *key)
+        self._repository.judgements.end_fault(full_key, self._now)
         reason = f"{key[1]} on {key[0]} proved gone by {case.look.terminal_id} itself"
-        why = Why(actor=MACHINE, reason=reason, evidence=_proof(case, key, followed))
-        change = tickets.prove(self._repository.judgements, _identity(case.look, key), why, self._now)
+        why = Why(actor=MACHINE, reason=reason, evidence=case.proof(key, followed))
+        change = tickets.prove(self._repository, _identity(full_key), why, self._now, book=self._sla)
         if change is not None:
             self.tickets.append(change)
 
+    # --- flapping
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
-    """One terminal at one look."""
+    def _count_flaps(self, case: Case, key: Key, moves: Sequence[Moved]) -> None:
+        """Count a turn to the bad side; the journal tells when flapping begins and ends."""
+        flaps, rule = case.terminal.flaps, self._policy.flapping.rule
+        turned = Moved.RAISED in moves or Moved.CAME_BACK in moves
+        if not turned and key not in flaps:
+            return
+        if turned and key not in flaps and len(flaps) >= FLAPS_MAX:
+            return
+        look = flapping.raised if turned else flapping.looked
+        turn = look(flaps.get(key, Flap()), self._now, rule)
+        if turn.flap.times:
+            flaps[key] = turn.flap
+        else:
+            flaps.pop(key, None)
+        if turn.state in {Flapping.BEGAN, Flapping.ENDED}:
+            self._note_flapping(case, key, turn)
 
-    terminal: Terminal
-    look: Look
-    beat_s: float
-    verdict: Verdict
-    readings: Sequence[Reading]
+    def _note_flapping(self, case: Case, key: Key, turn: flapping.FlapTurn) -> None:
+        began = turn.state is Flapping.BEGAN
+        told = f"raised {turn.count} times; it must be well for longer now" if began else f"after {turn.count} raises"
+        reason = f"{key[1]} on {key[0]} {'flaps: ' if began else 'flaps no more, '}{told}"
+        why = Why(actor=MACHINE, reason=reason, evidence={"raises": turn.count})
+        tickets.note(self._repository, _identity((case.look.terminal_id, *key)), "flap", why, self._now)
 
 
-def _identity(look: Look, key: Key) -> TicketIdentity:
-    return TicketIdentity(subject_kind="terminal", subject_id=look.terminal_id, component=key[0], code=key[1])
+def _identity(full_key: ConditionKey) -> TicketIdentity:
+    terminal_id, component, code = full_key
+    return TicketIdentity(subject_kind="terminal", subject_id=terminal_id, component=component, code=code)
 
 
 def _sighting(look: Look) -> Sighting:
@@ -289,29 +475,12 @@ def _sighting(look: Look) -> Sighting:
     )
 
 
+def _near(one_s: float | None, other_s: float | None) -> bool:
+    if one_s is None or other_s is None:
+        return one_s is other_s
+    return abs(one_s - other_s) <= OFFSET_STEP_S
+
+
 def _lasted(key: Key, raise_s: float) -> str:
     lasted = f" for {raise_s:g} s" if raise_s else ""
     return f"{key[1]} on {key[0]}{lasted}"
-
-
-def _raise_evidence(case: _Case, followed: Followed) -> dict[str, Any]:
-    return {
-        "terminal_id": case.look.terminal_id,
-        "happened_at": followed.happened_at.isoformat(),
-        "detail": followed.detail,
-        "heard_at": case.look.heard_at.isoformat(),
-        "heartbeat": case.look.beat,
-        "presence": case.verdict.reason,
-    }
-
-
-def _proof(case: _Case, key: Key, followed: Followed) -> dict[str, Any]:
-    """Which terminal was healthy, since when, on which heartbeats, and what it said of the component last."""
-    reading = next((reading for reading in case.readings if reading.component == key[0]), None)
-    return {
-        "terminal_id": case.look.terminal_id,
-        "healthy_since": followed.denied_at.isoformat() if followed.denied_at else None,
-        "heartbeats": [followed.denied_by, case.look.beat],
-        "heard_at": case.look.heard_at.isoformat(),
-        "reading": reading.model_dump(mode="json", include={"health", "power_state", "facts"}) if reading else None,
-    }

@@ -40,6 +40,8 @@ class Chore(StrEnum):
     STREAMS = "streams"
     TICKETS = "tickets"
     FAULTS = "faults"
+    NOTIFICATIONS = "notifications"
+    MAINTENANCE = "maintenance"
     QUARANTINE = "quarantine"
 
 
@@ -96,5 +98,7 @@ class Upkeep:
             Chore.STREAMS: lambda: disposal.streams(kept.streams_kept) or None,
             Chore.TICKETS: lambda: disposal.tickets() or None,
             Chore.FAULTS: lambda: disposal.faults() or None,
+            Chore.NOTIFICATIONS: lambda: disposal.notifications() or None,
+            Chore.MAINTENANCE: lambda: disposal.maintenance() or None,
             Chore.QUARANTINE: lambda: disposal.quarantine(kept.quarantine_rows_max) or None,
         }

@@ -1,6 +1,6 @@
 """All rows of a database, out of one snapshot and into an empty schema, alike on SQLite and on PostgreSQL.
 
-Rows travel as plain values (times as ISO 8601 in UTC, JSON as its text), so that what came out of one database goes
+Rows travel as plain values (times as ISO 8601 in UTC, JSON as its text, files in base64url), so that what came out of one database goes
 into the other: a backup is also the road from SQLite to PostgreSQL. Tables are read as they are, whatever their
 revision; going back in, the schema is made at the backup's revision, filled, and then brought up to this version's.
 
@@ -46,6 +46,9 @@ from tillwatch_collector.store.tables import Utc
 
 ROWS_AT_ONCE = 5_000
 """Where the cost of a statement is shared by enough rows; more would only hold more of them in memory."""
+
+FILES_AT_ONCE = 8
+"""Of a table that holds files, of some megabytes each."""
 
 _DAY_TABLE = re.compile(r"sample_(\d{4})(\d{2})(\d{2})")
 """One day's samples: such tables are made as days come, by `history` and not by migrations."""
@@ -103,7 +106,7 @@ def rows(connection: Connection, advanced: Advanced) -> Iterator[Sequence[Any]]:
     """Yield the rows of all tables in the order of `describe`, out of the same snapshot."""
     for table in _tables(connection):
         statement = select(*(cast(column, Text) if isinstance(column.type, JSON) else column for column in table.c))
-        found = connection.execute(statement, execution_options={"yield_per": ROWS_AT_ONCE})
+        found = connection.execute(statement, execution_options={"yield_per": _at_once(table)})
         for some in found.partitions():
             yield from map(tuple, some)
             advanced(len(some))
@@ -185,7 +188,7 @@ def _fill(connection: Connection, archive: Archive, advanced: Advanced) -> None:
         if table is None or set(shape.columns) != set(table.c.keys()):
             raise BackupUnusable(f"table {shape.name}: expected one that schema {archive.manifest.schema_revision} has")
         readers = [_reader(connection, table.c[name].type) for name in shape.columns]
-        while some := list(islice(values, ROWS_AT_ONCE)):
+        while some := list(islice(values, _at_once(table))):
             bulk.insert_missing(connection, table, shape.columns, [_read(row, readers) for row in some])
             advanced(len(some))
         _renumber(connection, table)
@@ -201,7 +204,7 @@ def _reader(connection: Connection, kind: object) -> Reader:
         as_time = bulk.as_time(connection)
         return lambda value: as_time(datetime.fromisoformat(value))
     if isinstance(kind, LargeBinary):
-        return base64.b64decode
+        return base64.urlsafe_b64decode
     if isinstance(kind, String) and connection.dialect.name == "postgresql":
         # SQLite keeps a NUL in a text, PostgreSQL does not: the sign for what cannot be shown stands in its place.
         return lambda value: value.replace("\0", "\ufffd")
@@ -221,6 +224,11 @@ def _renumber(connection: Connection, table: SqlTable) -> None:
 
 
 # --- tables as they are
+
+
+def _at_once(table: SqlTable) -> int:
+    """How many rows of a table are held in memory at once."""
+    return FILES_AT_ONCE if any(isinstance(column.type, LargeBinary) for column in table.c) else ROWS_AT_ONCE
 
 
 def _names(connection: Connection) -> list[str]:

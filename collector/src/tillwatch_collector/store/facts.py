@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from tillwatch_collector.domain.identity import Sighting
-from tillwatch_collector.domain.level import LevelHead, PresenceHead
+from tillwatch_collector.domain.level import Beat, LevelHead, PresenceHead
 from tillwatch_collector.domain.ranges import Ranges, union
 from tillwatch_collector.domain.stream import StreamLedger
 from tillwatch_collector.store import bulk, tables
@@ -22,7 +22,6 @@ from tillwatch_collector.store.faults import REFUSALS, refused
 from tillwatch_collector.store.statements import THESE, Among, chunked, insert_missing, these, upsert
 from tillwatch_collector.store.tables import table_of
 from tillwatch_protocol.event import Event
-from tillwatch_protocol.heartbeat import Heartbeat
 
 StreamKey = tuple[str, str]
 """(`terminal_id`, `stream_id`)."""
@@ -92,11 +91,10 @@ class StreamFacts:
 
 
 class NewLevel(NamedTuple):
-    """A heartbeat to keep, with its head and its readings as they are kept."""
+    """A heartbeat to keep, with its head."""
 
-    heartbeat: Heartbeat
+    beat: Beat
     head: LevelHead
-    content: bytes
     received_at: datetime
     changed: bool
     """Whether the content differs from what the row holds."""
@@ -313,7 +311,7 @@ def _head(row: Any) -> LevelHead | None:
 
 
 def _touched_row(level: NewLevel, at: Callable[[datetime], Any]) -> bulk.Row:
-    heartbeat, head = level.heartbeat, level.head
+    heartbeat, head = level.beat.heartbeat, level.head
     return (
         head.boot_epoch,
         head.beat_no,
@@ -330,12 +328,12 @@ def _touched_row(level: NewLevel, at: Callable[[datetime], Any]) -> bulk.Row:
 
 
 def _level_row(level: NewLevel, at: Callable[[datetime], Any]) -> bulk.Row:
-    heartbeat = level.heartbeat
+    heartbeat, content = level.beat
     job = heartbeat.job.model_dump_json(exclude_none=True) if heartbeat.job else None
     return (
         level.head.host_boot_id,
         heartbeat.agent_version,
-        level.content.decode(),
+        content.text.decode(),
         job,
         level.head.digest,
         *_touched_row(level, at),

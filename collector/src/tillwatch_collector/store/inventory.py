@@ -25,6 +25,7 @@ from tillwatch_collector.domain.inventory import (
 )
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store import tables
+from tillwatch_collector.store.sla import SlaRows
 from tillwatch_collector.store.statements import chunked, insert_missing, update_each
 from tillwatch_collector.store.statements import insert as insert_unless
 from tillwatch_collector.store.tables import table_of
@@ -111,10 +112,18 @@ class Inventory:
         return self._put(_merchant, self.merchant(merchant.merchant_id), merchant, "merchant_id", now)
 
     def put_store(self, store: Store, now: datetime) -> Put:
-        """Describe a store; raises `UnknownReference` for its merchant."""
+        """Describe a store; raises `UnknownReference` for its merchant.
+
+        Where its contract or its calendar is another one, the due times of its open tickets are to be worked out anew;
+        terminals are marked before that, as whoever judges does.
+        """
         if self.merchant(store.merchant_id) is None:
             raise UnknownReference("merchant_id", store.merchant_id)
-        return self._put(_store, self.store(store.store_id), store, "store_id", now)
+        before = self.store(store.store_id)
+        put = self._put(_store, before, store, "store_id", now)
+        if before is not None and _counted(before) != _counted(store):
+            SlaRows(self._connection).mark_store(store.store_id, now)
+        return put
 
     def put_terminal(self, terminal: Terminal, now: datetime) -> Put:
         """Describe a terminal; raises `UnknownReference` for its store."""
@@ -244,11 +253,16 @@ def _without_times(row: RowMapping) -> dict[str, Any]:
 
 
 def _columns(value: Merchant | Store | Terminal) -> dict[str, Any]:
-    """Turn a value into its row, opening hours into what JSON holds."""
+    """Turn a value into its row, opening hours and holidays into what JSON holds."""
     columns = value.model_dump()
     if isinstance(value, Store):
-        columns |= value.model_dump(mode="json", include={"opening_hours"})
+        columns |= value.model_dump(mode="json", include={"opening_hours", "holidays"})
     return columns
+
+
+def _counted(store: Store) -> tuple[Any, ...]:
+    """Return what due times are worked out from."""
+    return store.contract, store.time_zone, store.opening_hours, store.holidays
 
 
 def _as_token(row: RowMapping) -> Token:

@@ -21,8 +21,13 @@ class Look(NamedTuple):
 
     terminal_id: str
     life_cycle: str
+    serial_number: str | None
+    """What the inventory says that stands there."""
     store_id: str | None
     watch: str | None
+    merchant_id: str | None
+    region: str | None
+    carrier: str | None
     heard_at: datetime
     stream_id: str | None
     stream_switches: int
@@ -31,6 +36,8 @@ class Look(NamedTuple):
     beat_no: int | None
     connection_no: int | None
     interval_s: int | None
+    agent_version: str | None
+    level_sent_at: datetime | None
     level_received_at: datetime | None
     presence_boot_epoch: int | None
     presence_connection_no: int | None
@@ -66,8 +73,12 @@ _LOOK = (
     select(
         SIGHTING.c.terminal_id,
         TERMINAL.c.life_cycle,
+        TERMINAL.c.serial_number,
         TERMINAL.c.store_id,
         STORE.c.watch,
+        STORE.c.merchant_id,
+        STORE.c.region,
+        STORE.c.carrier,
         SIGHTING.c.heard_at,
         SIGHTING.c.stream_id,
         SIGHTING.c.stream_switches,
@@ -76,6 +87,8 @@ _LOOK = (
         LEVEL.c.beat_no,
         LEVEL.c.connection_no,
         LEVEL.c.interval_s,
+        LEVEL.c.agent_version,
+        LEVEL.c.sent_at,
         LEVEL.c.received_at,
         PRESENCE.c.boot_epoch,
         PRESENCE.c.connection_no,
@@ -96,7 +109,9 @@ _HEARD = select(SIGHTING.c.terminal_id, SIGHTING.c.heard_at).where(Among(SIGHTIN
 _READINGS = select(LEVEL.c.terminal_id, LEVEL.c.components).where(
     tuple_(LEVEL.c.terminal_id, LEVEL.c.stream_id).in_(THESE)
 )
-_HOURS = select(STORE.c.store_id, STORE.c.opening_hours, STORE.c.time_zone).where(STORE.c.store_id.in_(THESE))
+_HOURS = select(STORE.c.store_id, STORE.c.opening_hours, STORE.c.time_zone, STORE.c.holidays).where(
+    STORE.c.store_id.in_(THESE)
+)
 # Word for word as the index has it: "marked = 1", as SQLAlchemy would write it for SQLite, is a walk over the fleet.
 # Rows that an ingesting process holds are left to the next tick: nobody waits, and no two wait for each other.
 _MARKED = (
@@ -151,10 +166,10 @@ class Looks:
             for terminal_id, components in self._connection.execute(_READINGS, some)
         }
 
-    def hours(self, store_ids: Collection[str]) -> dict[str, tuple[dict[str, Any], str]]:
-        """Return the stores' opening hours and time zones."""
+    def hours(self, store_ids: Collection[str]) -> dict[str, tuple[dict[str, Any], str, dict[str, Any]]]:
+        """Return the stores' opening hours, time zones and holidays, as `domain.hours.parse_hours` takes them."""
         return {
-            store_id: (hours, zone)
+            store_id: (hours, zone, holidays)
             for some in these(store_ids)
-            for store_id, hours, zone in self._connection.execute(_HOURS, some)
+            for store_id, hours, zone, holidays in self._connection.execute(_HOURS, some)
         }

@@ -19,13 +19,35 @@ from sqlalchemy import (
     cast,
     func,
     not_,
-    or_,
     select,
 )
 
+from tillwatch_collector.domain.ticket import Status, actions_of
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store import tables, views
+from tillwatch_collector.store.maintenance import (
+    MAINTENANCE_SORTS,
+    MaintenanceFilter,
+    maintenances_query,
+    mutes_until,
+)
+from tillwatch_collector.store.notification_queries import (
+    NOTIFICATION_SORTS,
+    NotificationFilter,
+    items_query,
+    notifications_query,
+)
+from tillwatch_collector.store.selection import being, containing, equal
 from tillwatch_collector.store.tables import table_of
+from tillwatch_collector.store.ticket_queries import (
+    IS_OPEN,
+    IS_RESOLVED,
+    TICKET,
+    TICKET_SORTS,
+    TicketFilter,
+    counts_query,
+    tickets_query,
+)
 from tillwatch_collector.store.views import Page, View
 
 PAGE_ROWS_MAX = 500
@@ -42,11 +64,10 @@ _sighting = table_of(tables.SightingRow)
 _quarantine = table_of(tables.QuarantineRow)
 _standing = table_of(tables.StandingRow)
 _condition = table_of(tables.ConditionRow)
-_ticket = table_of(tables.TicketRow)
 _journal = table_of(tables.JournalRow)
+_comment = table_of(tables.CommentRow)
+_attachment = table_of(tables.AttachmentRow)
 
-_ticket_is_open = _ticket.c.status.not_in(("closed", "cancelled", "merged"))
-_ticket_is_resolved = _ticket.c.status == "resolved"
 _presence = func.coalesce(_standing.c.presence, "unknown")
 
 ViewT = TypeVar("ViewT", bound=View)
@@ -84,26 +105,6 @@ class TerminalFilter:
     q: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TicketFilter:
-    """Which tickets; what is None does not narrow."""
-
-    ticket_id: int | None = None
-    status: str | None = None
-    open: bool | None = None
-    """Neither closed nor cancelled nor merged."""
-    resolved: bool | None = None
-    """Proved, and not yet closed."""
-    severity: str | None = None
-    code: str | None = None
-    component: str | None = None
-    subject_kind: str | None = None
-    subject_id: str | None = None
-    store_id: str | None = None
-    opened_after: datetime | None = None
-    opened_before: datetime | None = None
-
-
 class Queries:
     """Read models over one transaction."""
 
@@ -112,7 +113,7 @@ class Queries:
 
     def merchants(self, paging: Paging, *, q: str | None = None) -> Page[views.MerchantView]:
         """List merchants."""
-        query = select(_merchant).where(*_containing(q, _merchant.c.merchant_id, _merchant.c.name))
+        query = select(_merchant).where(*containing(q, _merchant.c.merchant_id, _merchant.c.name))
         return self._page(views.MerchantView, query, paging, _MERCHANT_SORTS)
 
     def stores(
@@ -120,8 +121,8 @@ class Queries:
     ) -> Page[views.StoreView]:
         """List stores."""
         query = select(_store).where(
-            *_equal({_store.c.merchant_id: merchant_id, _store.c.region: region}),
-            *_containing(q, _store.c.store_id, _store.c.name, _store.c.address),
+            *equal({_store.c.merchant_id: merchant_id, _store.c.region: region}),
+            *containing(q, _store.c.store_id, _store.c.name, _store.c.address),
         )
         return self._page(views.StoreView, query, paging, _STORE_SORTS)
 
@@ -145,36 +146,86 @@ class Queries:
 
     def tickets(self, chosen: TicketFilter, paging: Paging) -> Page[views.TicketView]:
         """List tickets."""
-        return self._page(views.TicketView, _tickets_query(chosen), paging, _TICKET_SORTS)
+        return self._page(views.TicketView, tickets_query(chosen), paging, TICKET_SORTS)
 
-    def ticket(self, ticket_id: int) -> views.TicketView | None:
-        """Find one ticket."""
-        found = self._rows(_tickets_query(TicketFilter(ticket_id=ticket_id)))
-        return views.TicketView.model_validate(found[0]) if found else None
+    def tickets_after(self, chosen: TicketFilter, count: int) -> tuple[views.TicketView, ...]:
+        """Return the first of the chosen tickets by number: a part of an export."""
+        query = tickets_query(chosen).order_by(TICKET.c.ticket_id).limit(count)
+        return tuple(views.TicketView.model_validate(row) for row in self._rows(query))
+
+    def count_tickets(self, chosen: TicketFilter) -> int:
+        """Count the chosen tickets."""
+        return self._count(select(func.count()).select_from(tickets_query(chosen).subquery()))
+
+    def has_ticket(self, ticket_id: int) -> bool:
+        """Whether there is such a ticket."""
+        return self._count(select(func.count()).select_from(TICKET).where(TICKET.c.ticket_id == ticket_id)) == 1
+
+    def ticket(self, ticket_id: int, now: datetime | None = None) -> views.TicketDetail | None:
+        """Show one ticket and what hangs on it; with `now`, how its clocks stand."""
+        found = self._rows(tickets_query(TicketFilter(ticket_id=ticket_id, now=now)))
+        if not found:
+            return None
+        (counts,) = self._rows(counts_query(ticket_id))
+        return views.TicketDetail(**found[0], **counts, actions=actions_of(Status(found[0]["status"])))
 
     def journal(self, ticket_id: int, paging: Paging) -> Page[views.JournalView]:
         """List what happened to a ticket, the first first."""
         query = select(_journal).where(_journal.c.ticket_id == ticket_id)
         return self._page(views.JournalView, query, paging, _JOURNAL_SORTS)
 
+    def comments(self, ticket_id: int, paging: Paging, *, internal: bool | None = None) -> Page[views.CommentView]:
+        """List what people said on a ticket, the first first."""
+        is_internal = being({_comment.c.internal: internal})
+        query = select(_comment).where(_comment.c.ticket_id == ticket_id, *is_internal)
+        return self._page(views.CommentView, query, paging, _COMMENT_SORTS)
+
+    def attachments(self, ticket_id: int, paging: Paging) -> Page[views.AttachmentView]:
+        """List the files of a ticket, without their content."""
+        shown = (column for column in _attachment.c if column is not _attachment.c.content)
+        query = select(*shown).where(_attachment.c.ticket_id == ticket_id)
+        return self._page(views.AttachmentView, query, paging, _ATTACHMENT_SORTS)
+
+    def maintenances(self, chosen: MaintenanceFilter, paging: Paging) -> Page[views.MaintenanceView]:
+        """List spans in which notification is muted, with how they stand at the filter's `now`."""
+        query = maintenances_query(self._connection, chosen)
+        page = self._page(views.MaintenanceView, query, paging, MAINTENANCE_SORTS)
+        shown = (one.model_copy(update={"mutes_until": mutes_until(one, chosen.now)}) for one in page.items)
+        return page.model_copy(update={"items": tuple(shown)})
+
+    def maintenance(self, maintenance_id: int, now: datetime) -> views.MaintenanceView | None:
+        """Show one span."""
+        found = self.maintenances(MaintenanceFilter(now=now, maintenance_id=maintenance_id), Paging(limit=1))
+        return next(iter(found.items), None)
+
     def events(self, terminal_id: str, paging: Paging, *, code: str | None = None) -> Page[views.EventView]:
         """List a terminal's events, the latest first."""
-        query = select(_event).where(_event.c.terminal_id == terminal_id, *_equal({_event.c.code: code}))
+        query = select(_event).where(_event.c.terminal_id == terminal_id, *equal({_event.c.code: code}))
         return self._page(views.EventView, query, paging, _EVENT_SORTS)
 
     def quarantine(self, paging: Paging, *, terminal_id: str | None = None) -> Page[views.QuarantineView]:
         """List messages that could not be used, the latest first."""
-        query = select(_quarantine).where(*_equal({_quarantine.c.terminal_id: terminal_id}))
+        query = select(_quarantine).where(*equal({_quarantine.c.terminal_id: terminal_id}))
         return self._page(views.QuarantineView, query, paging, _QUARANTINE_SORTS)
+
+    def notifications(self, chosen: NotificationFilter, paging: Paging) -> Page[views.NotificationView]:
+        """List messages to routes."""
+        return self._page(views.NotificationView, notifications_query(chosen), paging, NOTIFICATION_SORTS)
+
+    def notification(self, notification_id: int) -> views.NotificationDetail | None:
+        """Find one message, and all that it tells."""
+        found = self._rows(notifications_query(NotificationFilter(notification_id=notification_id)))
+        if not found:
+            return None
+        items = self._connection.execute(items_query(notification_id)).scalar_one()
+        return views.NotificationDetail(**found[0], items=items)
 
     def fleet(self) -> views.FleetView:
         """Count everything."""
         by_presence = self._counts(
             select(_presence, func.count()).select_from(_terminals_with_standing()).group_by(_presence)
         )
-        by_severity = self._counts(
-            select(_ticket.c.severity, func.count()).where(_ticket_is_open).group_by(_ticket.c.severity)
-        )
+        by_severity = self._counts(select(TICKET.c.severity, func.count()).where(IS_OPEN).group_by(TICKET.c.severity))
         unassigned = select(func.count()).select_from(_terminal).where(_terminal.c.store_id.is_(None))
         return views.FleetView(
             terminals=sum(by_presence.values()),
@@ -183,16 +234,16 @@ class Queries:
             open_tickets_by_severity=by_severity,
             tickets=views.TicketCounts(
                 opened=self._tickets_where(),
-                resolved=self._tickets_where(_ticket.c.resolved_at.is_not(None)),
+                resolved=self._tickets_where(TICKET.c.resolved_at.is_not(None)),
                 open=sum(by_severity.values()),
-                unresolved=self._tickets_where(_ticket_is_open, not_(_ticket_is_resolved)),
+                unresolved=self._tickets_where(IS_OPEN, not_(IS_RESOLVED)),
             ),
             events=self._event_counts(),
             quarantined=self._count(select(func.count()).select_from(_quarantine)),
         )
 
     def _tickets_where(self, *conditions: ColumnElement[bool]) -> int:
-        return self._count(select(func.count()).select_from(_ticket).where(*conditions))
+        return self._count(select(func.count()).select_from(TICKET).where(*conditions))
 
     def _event_counts(self) -> views.EventCounts:
         """Count by the streams' accounts, a row for each outbox, and not by the events, which are far more."""
@@ -285,16 +336,25 @@ _TERMINAL_SORTS: dict[str, ColumnElement[Any]] = {
     "presence_since": _standing.c.since,
     "store_id": _terminal.c.store_id,
 }
-_MAY_BE_NULL = frozenset({_store.c.region, _sighting.c.heard_at, _standing.c.since, _terminal.c.store_id})
+_MAY_BE_NULL = frozenset(
+    {
+        _store.c.region,
+        _sighting.c.heard_at,
+        _standing.c.since,
+        _terminal.c.store_id,
+        TICKET.c.store_id,
+        TICKET.c.assignee,
+    }
+)
 """Sorted alike by both databases when told where nothing goes; the others keep the use of their indexes."""
-_TICKET_SORTS: dict[str, ColumnElement[Any]] = {
-    "ticket_id": _ticket.c.ticket_id,
-    "opened_at": _ticket.c.opened_at,
-    "updated_at": _ticket.c.updated_at,
-    "status": _ticket.c.status,
-    "severity": _ticket.c.severity,
-}
+_NEVER_FIRST = frozenset({TICKET.c.respond_due_at, TICKET.c.resolve_due_at})
+"""What is due first, and what is due last, are both asked for; what is not due is neither."""
 _JOURNAL_SORTS: dict[str, ColumnElement[Any]] = {"journal_id": _journal.c.journal_id}
+_COMMENT_SORTS: dict[str, ColumnElement[Any]] = {"comment_id": _comment.c.comment_id}
+_ATTACHMENT_SORTS: dict[str, ColumnElement[Any]] = {
+    "attachment_id": _attachment.c.attachment_id,
+    "name": _attachment.c.name,
+}
 _EVENT_SORTS: dict[str, ColumnElement[Any]] = {
     "event_seq": _event.c.event_seq,
     "received_at": _event.c.received_at,
@@ -313,8 +373,8 @@ def _terminals_with_standing() -> FromClause:
 def _terminals_query(chosen: TerminalFilter) -> Select[Any]:
     open_tickets = (
         select(func.count())
-        .select_from(_ticket)
-        .where(_ticket_is_open, _ticket.c.subject_kind == "terminal", _ticket.c.subject_id == _terminal.c.terminal_id)
+        .select_from(TICKET)
+        .where(IS_OPEN, TICKET.c.subject_kind == "terminal", TICKET.c.subject_id == _terminal.c.terminal_id)
         .scalar_subquery()
     )
     joined = (
@@ -337,7 +397,7 @@ def _terminals_query(chosen: TerminalFilter) -> Select[Any]:
 
 
 def _terminal_conditions(chosen: TerminalFilter) -> tuple[ColumnElement[bool], ...]:
-    equal: dict[ColumnElement[Any], object] = {
+    asked: dict[ColumnElement[Any], object] = {
         _terminal.c.terminal_id: chosen.terminal_id,
         _terminal.c.store_id: chosen.store_id,
         _store.c.merchant_id: chosen.merchant_id,
@@ -346,32 +406,8 @@ def _terminal_conditions(chosen: TerminalFilter) -> tuple[ColumnElement[bool], .
         _terminal.c.life_cycle: chosen.life_cycle,
     }
     searched = (_terminal.c.terminal_id, _terminal.c.serial_number, _terminal.c.brand, _terminal.c.model, _store.c.name)
-    assigned = _being({_terminal.c.store_id.is_not(None): chosen.assigned})
-    return (*_equal(equal), *_containing(chosen.q, *searched), *assigned)
-
-
-def _tickets_query(chosen: TicketFilter) -> Select[Any]:
-    is_terminal = and_(_ticket.c.subject_kind == "terminal", _terminal.c.terminal_id == _ticket.c.subject_id)
-    joined = _ticket.outerjoin(_terminal, is_terminal).outerjoin(_store, _store.c.store_id == _terminal.c.store_id)
-    columns = (*_ticket.c, _terminal.c.store_id, _store.c.name.label("store_name"), _store.c.region)
-    return select(*columns).select_from(joined).where(*_ticket_conditions(chosen))
-
-
-def _ticket_conditions(chosen: TicketFilter) -> tuple[ColumnElement[bool], ...]:
-    equal: dict[ColumnElement[Any], object] = {
-        _ticket.c.ticket_id: chosen.ticket_id,
-        _ticket.c.status: chosen.status,
-        _ticket.c.severity: chosen.severity,
-        _ticket.c.code: chosen.code,
-        _ticket.c.component: chosen.component,
-        _ticket.c.subject_kind: chosen.subject_kind,
-        _ticket.c.subject_id: chosen.subject_id,
-        _terminal.c.store_id: chosen.store_id,
-    }
-    states = {_ticket_is_open: chosen.open, _ticket_is_resolved: chosen.resolved}
-    after = () if chosen.opened_after is None else (_ticket.c.opened_at >= chosen.opened_after,)
-    before = () if chosen.opened_before is None else (_ticket.c.opened_at < chosen.opened_before,)
-    return (*_equal(equal), *_being(states), *after, *before)
+    assigned = being({_terminal.c.store_id.is_not(None): chosen.assigned})
+    return (*equal(asked), *containing(chosen.q, *searched), *assigned)
 
 
 def _order(sort: str | None, sorts: Mapping[str, ColumnElement[Any]]) -> tuple[ColumnElement[Any], ...]:
@@ -386,21 +422,11 @@ def _order(sort: str | None, sorts: Mapping[str, ColumnElement[Any]]) -> tuple[C
 
 
 def _directed(column: ColumnElement[Any], *, down: bool) -> ColumnElement[Any]:
+    if column in _NEVER_FIRST:
+        return (column.desc() if down else column.asc()).nulls_last()
     if column not in _MAY_BE_NULL:
         return column.desc() if down else column.asc()
     return column.desc().nulls_last() if down else column.asc().nulls_first()
-
-
-def _equal(wanted: Mapping[ColumnElement[Any], object]) -> tuple[ColumnElement[bool], ...]:
-    return tuple(column == value for column, value in wanted.items() if value is not None)
-
-
-def _being(wanted: Mapping[ColumnElement[bool], bool | None]) -> tuple[ColumnElement[bool], ...]:
-    return tuple(state if value else not_(state) for state, value in wanted.items() if value is not None)
-
-
-def _containing(q: str | None, *columns: ColumnElement[Any]) -> tuple[ColumnElement[bool], ...]:
-    return () if not q else (or_(*(column.icontains(q, autoescape=True) for column in columns)),)
 
 
 def _only(row: RowMapping, *names: str) -> dict[str, Any]:

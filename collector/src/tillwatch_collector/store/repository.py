@@ -1,4 +1,4 @@
-"""What a flow holds during one transaction: facts, looks, judgements, and what the collector keeps of itself."""
+"""What a flow holds in one transaction: facts, looks, judgements, tickets, and what the collector keeps of itself."""
 
 from datetime import UTC, datetime
 
@@ -9,9 +9,15 @@ from tillwatch_collector.store.facts import Facts
 from tillwatch_collector.store.history import History
 from tillwatch_collector.store.judgements import Judgements
 from tillwatch_collector.store.looks import Looks
+from tillwatch_collector.store.maintenance import Maintenances
+from tillwatch_collector.store.notifications import Notifications
+from tillwatch_collector.store.outages import OutageRows
 from tillwatch_collector.store.processes import Processes
+from tillwatch_collector.store.sla import SlaRows
 from tillwatch_collector.store.statements import insert_missing, upsert
+from tillwatch_collector.store.swaps import Swaps
 from tillwatch_collector.store.tables import table_of
+from tillwatch_collector.store.tickets import Tickets
 
 EPOCH = table_of(tables.EpochRow)
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,8 +43,14 @@ class Repository:
         self.facts = Facts(connection)
         self.looks = Looks(connection)
         self.judgements = Judgements(connection)
+        self.tickets = Tickets(connection)
         self.history = History(connection)
         self.processes = Processes(connection)
+        self.notifications = Notifications(connection)
+        self.sla = SlaRows(connection)
+        self.maintenance = Maintenances(connection)
+        self.swaps = Swaps(connection)
+        self.outages = OutageRows(connection)
 
     def epoch(self) -> int:
         """Return the collector's epoch, held until the commit: of two that start, one waits; 0 before the first."""

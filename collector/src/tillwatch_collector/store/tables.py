@@ -416,10 +416,13 @@ class TicketRow(Table, table=True):
     closed_at: datetime | None = Field(default=None, sa_type=Utc)
     respond_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
     resolve_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
-    """Both worked out from the journal by the contract's targets on the store's calendar; None while pending, at the
-    end, or where there is no target."""
+    """Both worked out from the journal by the contract's targets on the contract's calendar; None while pending (unless
+    it was over before), once done, at the end, or where there is no target."""
     escalation_step: int = 0
     """How many of the contract's steps were taken."""
+    clocks_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+    """When its times are to be worked out again: at once after a step of its own or of its store's calendar, then at the
+    contract's next step of escalation; None: until something happens."""
     recurrences: int = 0
     """How often it came back while the ticket was open."""
     __table_args__ = (
@@ -519,6 +522,8 @@ class MaintenanceRow(Table, table=True):
     created_by: str = Field(max_length=100)
     created_at: datetime = Field(sa_type=Utc)
     cancelled_at: datetime | None = Field(default=None, sa_type=Utc)
+    cancelled_by: str | None = Field(default=None, max_length=100)
+    cancel_reason: str | None = Field(default=None, max_length=500)
 
 
 class NotificationRow(Table, table=True):

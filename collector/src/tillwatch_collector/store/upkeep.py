@@ -1,6 +1,6 @@
 """Deleting what is over, a slice at a time: a method deletes `ROWS_MAX` rows at most, and says how many.
 
-What goes together goes at once: a ticket with its journal and its faults, a stream with all that hangs on it; of these
+What goes together goes at once: a ticket with all that was written on it, a stream with all that hangs on it; of these
 a slice has few. Every search is led by an index, and the oldest go first. It is harmless when two processes do it at
 once. A change violates this when a slice must look at all that is kept to find little.
 """
@@ -21,7 +21,7 @@ ROWS_MAX = 5_000
 """Of a slice: some 50 ms, in which nobody else writes on SQLite."""
 
 TICKETS_MAX = 200
-"""Of a slice, each with its journal of some ten lines."""
+"""Of a slice, each with its journal of some ten lines, and seldom a file."""
 
 ENDED = ("closed", "cancelled", "merged")
 """What is not open: see `tables.OPEN_TICKET`."""
@@ -39,6 +39,15 @@ QUARANTINE = table_of(tables.QuarantineRow)
 TICKET = table_of(tables.TicketRow)
 FAULT = table_of(tables.FaultRow)
 JOURNAL = table_of(tables.JournalRow)
+COMMENT = table_of(tables.CommentRow)
+ATTACHMENT = table_of(tables.AttachmentRow)
+OUTAGE = table_of(tables.OutageRow)
+SAID = table_of(tables.SaidRow)
+NOTIFICATION = table_of(tables.NotificationRow)
+MAINTENANCE = table_of(tables.MaintenanceRow)
+
+_OF_TICKETS = (FAULT, JOURNAL, COMMENT, ATTACHMENT, OUTAGE, SAID, TICKET)
+"""What goes with a ticket, and it last."""
 
 
 class Disposal:
@@ -102,22 +111,35 @@ class Disposal:
         return events
 
     def tickets(self) -> int:
-        """Delete tickets that ended, each with its journal and its faults, unless one of these still stands."""
-        standing = exists().where(FAULT.c.ticket_id == TICKET.c.ticket_id, FAULT.c.cleared_at.is_(None))
-        ended = (TICKET.c.status.in_(ENDED), TICKET.c.updated_at < self._over.tickets_at, ~standing)
+        """Delete tickets that ended, each with all that was written on it, unless its fault or outage still stands."""
+        failing = exists().where(FAULT.c.ticket_id == TICKET.c.ticket_id, FAULT.c.cleared_at.is_(None))
+        out = exists().where(OUTAGE.c.ticket_id == TICKET.c.ticket_id, OUTAGE.c.ended_at.is_(None))
+        ended = (TICKET.c.status.in_(ENDED), TICKET.c.updated_at < self._over.tickets_at, ~failing, ~out)
         query = select(TICKET.c.ticket_id).where(*ended).order_by(TICKET.c.updated_at).limit(TICKETS_MAX)
         ticket_ids = list(self._connection.scalars(query.with_for_update()))
         if not ticket_ids:
             return 0
         return sum(
             self._connection.execute(delete(table).where(table.c.ticket_id.in_(ticket_ids))).rowcount
-            for table in (FAULT, JOURNAL, TICKET)
+            for table in _OF_TICKETS
         )
 
     def faults(self) -> int:
         """Delete faults that had no ticket."""
         cleared = (FAULT.c.ticket_id.is_(None), FAULT.c.cleared_at < self._over.tickets_at)
         return self._delete(FAULT, FAULT.c.raised_at < self._over.tickets_at, *cleared, order=FAULT.c.raised_at)
+
+    def notifications(self) -> int:
+        """Delete messages that were sent, or given up."""
+        over = (NOTIFICATION.c.state != "due", NOTIFICATION.c.created_at < self._over.events_at)
+        return self._delete(NOTIFICATION, *over, order=NOTIFICATION.c.created_at)
+
+    def maintenance(self) -> int:
+        """Delete spans that have ended, or were cancelled; people enter them, so that there are a few hundred."""
+        ended = or_(
+            MAINTENANCE.c.ends_at < self._over.tickets_at, MAINTENANCE.c.cancelled_at < self._over.tickets_at
+        )
+        return self._delete(MAINTENANCE, ended, order=MAINTENANCE.c.maintenance_id)
 
     def quarantine(self, rows_max: int) -> int:
         """Delete messages that are over, and the oldest beyond `rows_max`; numbers are given in order."""

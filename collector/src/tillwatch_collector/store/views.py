@@ -5,6 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tillwatch_collector.store.ticket_queries import SlaState
+
 
 class View(BaseModel):
     """A row as it is shown."""
@@ -44,6 +46,8 @@ class StoreView(View):
     opening_hours: dict[str, list[list[str]]]
     carrier: str | None
     watch: str
+    holidays: dict[str, list[list[str]]]
+    contract: str | None
     created_at: datetime
 
 
@@ -110,7 +114,7 @@ class StreamView(View):
 
 
 class TicketView(View):
-    """A ticket; where its subject stands, if that is a terminal of a store."""
+    """A ticket, where its subject stood when it was opened, and how its clocks stand."""
 
     ticket_id: int
     subject_kind: str
@@ -120,14 +124,44 @@ class TicketView(View):
     status: str
     severity: str
     category: str
-    opened_at: datetime
-    updated_at: datetime
-    resolved_at: datetime | None
-    closed_at: datetime | None
-    recurrences: int
+    origin: str
+    title: str
+    description: str
+    contact: str | None
+    assignee: str | None
+    watchers: tuple[str, ...]
     store_id: str | None
     store_name: str | None
+    merchant_id: str | None
     region: str | None
+    parent_id: int | None
+    merged_into_id: int | None
+    repair: str
+    repair_mode: str | None
+    pending_on: str | None
+    opened_at: datetime
+    updated_at: datetime
+    responded_at: datetime | None
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    respond_due_at: datetime | None
+    resolve_due_at: datetime | None
+    escalation_step: int
+    recurrences: int
+    sla: SlaState | None
+    """Of the clock that is worse off; None where clocks are not told, as beside a terminal."""
+    sla_respond: SlaState | None
+    sla_resolve: SlaState | None
+
+
+class TicketDetail(TicketView):
+    """A ticket, what hangs on it, and what may be done with it."""
+
+    comments: int
+    attachments: int
+    children: int
+    actions: tuple[str, ...]
+    """What its status takes from a person."""
 
 
 class TerminalDetail(TerminalView):
@@ -151,6 +185,30 @@ class JournalView(View):
     to_status: str | None
     reason: str
     evidence: dict[str, Any]
+
+
+class CommentView(View):
+    """What a person said on a ticket."""
+
+    comment_id: int
+    at: datetime
+    actor: str
+    text: str
+    internal: bool
+    """Not for the merchant's eyes."""
+
+
+class AttachmentView(View):
+    """A file of a ticket; its content has an address of its own."""
+
+    attachment_id: int
+    at: datetime
+    actor: str
+    name: str
+    media_type: str
+    """As whoever sent it said; it is handed out as `application/octet-stream`."""
+    size_bytes: int
+    sha256: str
 
 
 class EventView(View):
@@ -213,6 +271,31 @@ class FleetView(View):
     quarantined: int
 
 
+class MaintenanceView(View):
+    """A span in which notification is muted."""
+
+    maintenance_id: int
+    scope_kind: str
+    scope_id: str | None
+    starts_at: datetime
+    ends_at: datetime | None
+    weekly: dict[str, Any] | None
+    reason: str
+    created_by: str
+    created_at: datetime
+    cancelled_at: datetime | None
+    cancelled_by: str | None
+    cancel_reason: str | None
+    mutes_until: datetime | None = None
+    """By itself, where it mutes now; None where it does not."""
+
+    @property
+    def when(self) -> str:
+        """Say in short when it mutes."""
+        said = self.weekly
+        return f"{','.join(said['days'])}={said['from']}-{said['to']} {said['time_zone']}" if said else "once"
+
+
 class SeriesView(View):
     """A measure of a component over time."""
 
@@ -252,3 +335,38 @@ class HistoryView(View):
     samples_since: datetime | None
     """Before it only hours and days are kept: finer steps show nothing. None while nothing is older."""
     series: tuple[SeriesHistory, ...]
+
+
+class NotificationView(View):
+    """A message to one route."""
+
+    notification_id: int
+    route: str
+    state: str
+    """`due`, `sent`, `given_up`."""
+    created_at: datetime
+    due_at: datetime
+    """When it is sent, or tried again; of one that is on its way, when its claim is over."""
+    attempts: int
+    sent_at: datetime | None
+    error: str | None
+    """What went wrong at the last attempt."""
+    title: str
+    body: str
+    """Empty until it is first sent: it tells of tickets as they stand then."""
+    items_total: int
+    """How much it tells."""
+
+
+class SaidView(View):
+    """One thing that a message tells."""
+
+    ticket_id: int
+    said: str
+    """What happened, how bad it was then, and the step of escalation: `opened:major:0`."""
+
+
+class NotificationDetail(NotificationView):
+    """A message with all that it tells."""
+
+    items: tuple[SaidView, ...]

@@ -38,6 +38,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_ticket_parent_id"))
         batch_op.drop_index(batch_op.f("ix_ticket_merged_into_id"))
         batch_op.drop_index(batch_op.f("ix_ticket_merchant_id"))
+        batch_op.drop_index(batch_op.f("ix_ticket_clocks_due_at"))
+        batch_op.drop_column("clocks_due_at")
         batch_op.drop_column("escalation_step")
         batch_op.drop_column("resolve_due_at")
         batch_op.drop_column("respond_due_at")
@@ -104,6 +106,8 @@ def _make_tables() -> None:
         sa.Column("created_by", sa.String(length=100), nullable=False),
         sa.Column("created_at", Utc(), nullable=False),
         sa.Column("cancelled_at", Utc(), nullable=True),
+        sa.Column("cancelled_by", sa.String(length=100), nullable=True),
+        sa.Column("cancel_reason", sa.String(length=500), nullable=True),
         sa.PrimaryKeyConstraint("maintenance_id", name=op.f("pk_maintenance")),
     )
     with op.batch_alter_table("maintenance") as batch_op:
@@ -222,6 +226,8 @@ def _add_columns() -> None:
         batch_op.add_column(sa.Column("respond_due_at", Utc(), nullable=True))
         batch_op.add_column(sa.Column("resolve_due_at", Utc(), nullable=True))
         batch_op.add_column(sa.Column("escalation_step", sa.Integer(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("clocks_due_at", Utc(), nullable=True))
+        batch_op.create_index(batch_op.f("ix_ticket_clocks_due_at"), ["clocks_due_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_ticket_merchant_id"), ["merchant_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_ticket_merged_into_id"), ["merged_into_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_ticket_parent_id"), ["parent_id"], unique=False)
