@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import agents, fuzz, history, ingesting, killing, reconnecting, speed, worlds
+from tests.bench import agents, fuzz, history, ingesting, killing, reconnecting, speed, storming, ticketing, worlds
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.live.kills import kill_agent
 from tests.live.stack import Collector
@@ -69,6 +69,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     *killing.EXPERIMENTS,
+    *ticketing.EXPERIMENTS,
+    *storming.EXPERIMENTS,
     Experiment(
         name="world",
         door="evidence",

@@ -40,11 +40,11 @@ ROUTES = """
 version = 1
 [[route]]
 name = "desk"
-url_env = "TILLWATCH_TEST_DESK"
+target.url_env = "TILLWATCH_TEST_DESK"
 severity = "minor"
 [[route]]
 name = "night"
-url_env = "TILLWATCH_TEST_NIGHT"
+target.url_env = "TILLWATCH_TEST_NIGHT"
 severity = "critical"
 """
 
@@ -74,14 +74,15 @@ class Storm:
             self.now += timedelta(seconds=1)
             self._tick()
 
-    def parent_s(self) -> float:
-        """Tick in real time until the parent can be found; returns how long it took."""
+    def parent_s(self, third_miss_at: datetime) -> float:
+        """Tick in real time until the parent can be found; returns how long after the first third miss that was."""
         began_s, began_at = time.monotonic(), self.now
         while (elapsed_s := time.monotonic() - began_s) < LATEST_S:
             self.now = began_at + timedelta(seconds=elapsed_s)
             self._tick()
             if self.count("SELECT count(*) FROM ticket WHERE subject_kind <> 'terminal'"):
-                return time.monotonic() - began_s
+                found_at = began_at + timedelta(seconds=time.monotonic() - began_s)
+                return (found_at - third_miss_at).total_seconds()
             time.sleep(TICK_S)
         raise AssertionError(f"no parent within {LATEST_S:.0f} s")
 
@@ -96,9 +97,7 @@ class Storm:
 
     def _load(self, routes: Routes) -> Judge:
         with self.store.transaction() as repository:
-            return Judge.load(
-                repository, policies.load(), JudgeSettings(canary_s=5), START, rules=Rules(routes=routes)
-            )
+            return Judge.load(repository, policies.load(), JudgeSettings(canary_s=5), START, rules=Rules(routes=routes))
 
     def _place(self) -> None:
         stores = TERMINALS // PER_STORE
@@ -151,8 +150,9 @@ def _outcome(store: Store, name: str, progress: Progress) -> dict[str, float]:
     fleet = Storm(store)
     fleet.hear_all()
     progress(1, 3, f"{name}: and are not")
-    fleet.pass_until(START + timedelta(seconds=THIRD_MISS_S))
-    parent_s = fleet.parent_s()
+    third_miss_at = START + timedelta(seconds=THIRD_MISS_S)
+    fleet.pass_until(third_miss_at - timedelta(seconds=1))
+    parent_s = fleet.parent_s(third_miss_at)
     progress(2, 3, f"{name}: the last third miss")
     fleet.pass_until(START + timedelta(seconds=2 * THIRD_MISS_S))
     messages = fleet.count("SELECT coalesce(max(c), 0) FROM (SELECT count(*) AS c FROM notification GROUP BY route) n")

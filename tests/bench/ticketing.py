@@ -19,8 +19,8 @@ from tillwatch_collector.store.session import Store
 
 SEED = 20261122
 PROCESSES = 8
-FAULTS = 100_000
-"""Raised in all, on each database."""
+FAULTS = 50_000
+"""Raised on each database."""
 KILLS = 40
 """On each database; who is killed is replaced."""
 
@@ -29,7 +29,7 @@ _DOUBLED = f"""
 SELECT count(*) FROM (
   SELECT 1 FROM ticket WHERE {_OPEN} GROUP BY subject_kind, subject_id, component, code HAVING count(*) > 1
 ) AS doubled
-"""  # noqa: S608 - our own words
+"""
 _UNTOLD = """
 SELECT count(*) FROM ticket t WHERE t.status <> (
   SELECT j.to_status FROM journal j WHERE j.ticket_id = t.ticket_id ORDER BY j.journal_id DESC LIMIT 1
@@ -155,7 +155,7 @@ EXPERIMENTS = (
                 name="double_tickets_faults",
                 unit="faults",
                 aim=None,
-                says=f"raised by {PROCESSES} processes on PostgreSQL and on SQLite, one of them killed {KILLS} times on each",
+                says=f"raised by {PROCESSES} processes on PostgreSQL and on SQLite, {KILLS} of them killed on each",
             ),
             Figure(name="double_tickets", unit="identities", aim=0, says="of them ever seen with two open tickets"),
             Figure(

@@ -11,49 +11,34 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Date,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    UniqueConstraint,
-    func,
-    insert,
-    select,
-    text,
-)
+from sqlalchemy import func, insert, select, text, update
 from tests.collector.databases import KINDS, Databases
+from tests.collector.full_database import ROWS, TODAY, contents, fill, filled, value
 from tests.collector.shell_fixtures import NOW
 from tests.collector.words import at, delivered, events, heartbeat
 
 from tillwatch_collector import app, policies
 from tillwatch_collector.__main__ import main
+from tillwatch_collector.domain.attachment import FILE_BYTES_MAX
 from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.flows.ingest import ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
 from tillwatch_collector.store import archive, backup, schema
 from tillwatch_collector.store.archive import Archive, BackupUnusable, BackupUnwritable, Manifest, TableShape
-from tillwatch_collector.store.history import day_table, make_day_table
+from tillwatch_collector.store.history import day_table
 from tillwatch_collector.store.session import Store
-from tillwatch_collector.store.tables import Table, Utc
+from tillwatch_collector.store.tables import Table
 
 Run = Callable[..., tuple[int, str, str]]
 NewUrl = Callable[[str], str]
 Opened = Callable[[str], Store]
 
-TODAY = 20_778
-ROWS = 3
 MADE_HERE = {"ticket", "journal", "epoch", "lease", "process"}
 """What a restore itself writes into."""
 
@@ -99,70 +84,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run
 
 
-# --- every table, filled with something
-
-
-def filled(store: Store) -> Store:
-    """Fill a database: rows in every table, and two days of samples."""
-    store.migrate()
-    with store.transaction() as repository:
-        fill(repository.connection, Table.metadata)
-        for day in (TODAY - 1, TODAY):
-            make_day_table(repository.connection, day)
-            samples = [{"hour": 7, "series_id": 1, "second": no, "value": no / 3} for no in range(ROWS)]
-            repository.connection.execute(insert(day_table(day)), samples)
-    return store
-
-
-def fill(connection: sqlalchemy.Connection, metadata: MetaData) -> None:
-    rng = random.Random(1)
-    there = set(sqlalchemy.inspect(connection).get_table_names())
-    for table in metadata.sorted_tables:
-        if table.name in there:
-            rows = [{column.name: value(column, no, rng) for column in table.c} for no in range(1, ROWS + 1)]
-            for row in rows:
-                connection.execute(insert(table).values(row))
-
-
-def value(column: sqlalchemy.Column[Any], no: int, rng: random.Random) -> Any:
-    """Return something that the column takes: keys by number, and where it may be none, sometimes that."""
-    key = column.primary_key or bool(column.foreign_keys) or _tells_rows_apart(column)
-    if not key and column.nullable and rng.random() < 0.4:
-        return sqlalchemy.null()
-    if isinstance(column.type, Utc):
-        return NOW + timedelta(seconds=no, microseconds=rng.choice((0, 1, 999_999)))
-    if isinstance(column.type, LargeBinary):
-        return rng.choice((b"", bytes(range(256)), b"\xfb\xff\xfe" * no))
-    if isinstance(column.type, Date):
-        return date(2025, 3, no)
-    if isinstance(column.type, JSON):
-        return rng.choice(({"ä": [no, None]}, [], [1.5, "x"], None))
-    if isinstance(column.type, Boolean):
-        return rng.random() < 0.5
-    if isinstance(column.type, Float):
-        return rng.choice((no / 3, 0.1, 1e300))
-    if isinstance(column.type, SmallInteger):
-        return no
-    if isinstance(column.type, Integer):
-        return no if key else rng.randrange(1 << 30)
-    return f"{no}{column.name}"[:4] if key else rng.choice(("", "纸尽 \\ \" ' \t", f"x{no}"))
-
-
-def _tells_rows_apart(column: sqlalchemy.Column[Any]) -> bool:
-    """Whether it is part of what no two rows of its table share."""
-    sets = [rule.columns for rule in column.table.constraints if isinstance(rule, UniqueConstraint)]
-    return any(column.name in some for some in (*sets, *(i.columns for i in column.table.indexes if i.unique)))
-
-
-def contents(store: Store) -> dict[str, list[str]]:
-    """Every row of every table, in an order and a form that both databases share."""
-    with store.reading() as connection:
-        found = {}
-        there = [day_table(day) for day in (TODAY - 1, TODAY)] + Table.metadata.sorted_tables
-        for table in there:
-            rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-            found[table.name] = sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)
-        return found
+# --- out and in
 
 
 def kept_in(path: Path, store: Store) -> Archive:
@@ -213,6 +135,27 @@ def test_what_only_one_database_takes_is_made_to_fit(
     with other.reading() as connection:
         excerpts = set(connection.scalars(text("SELECT excerpt FROM quarantine")))
         assert excerpts == {"a\0b" if target == "sqlite" else "a\ufffdb"}
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_the_largest_files_are_held_a_few_at_a_time(
+    tmp_path: Path, new_url: NewUrl, opened: Opened, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr(backup, "FILES_AT_ONCE", 2)
+    store, back = filled(opened(new_url("sqlite"))), opened(new_url(target))
+    table = Table.metadata.tables["attachment"]
+    content = random.Random(1).randbytes(FILE_BYTES_MAX)
+    with store.transaction() as repository:
+        repository.connection.execute(update(table).values(content=content))
+    kept = kept_in(tmp_path / "b.gz", store)
+    held: list[int] = []
+    with store.reading() as connection:
+        list(backup.rows(connection, held.append))
+    assert max(held) == ROWS  # of every other table all at once
+    assert held.count(2) == 1
+    put_back(back, kept)
+    with back.reading() as connection:
+        assert set(connection.scalars(select(table.c.content))) == {content}
 
 
 @pytest.mark.parametrize("target", KINDS)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.collector.words import START, at
 
@@ -132,6 +132,7 @@ def test_times_of_the_terminal_are_put_on_our_clock(
 DELAYS = st.floats(0, 2.5)
 
 
+@settings(deadline=None)
 @given(ahead_s=st.floats(-1e6, 1e6), delays=st.lists(DELAYS, min_size=2, max_size=20))
 def test_the_estimate_is_never_above_the_offset_and_never_further_below_than_the_quickest_of_the_last_eight(
     ahead_s: float, delays: list[float]
@@ -141,6 +142,7 @@ def test_the_estimate_is_never_above_the_offset_and_never_further_below_than_the
     assert -0.01 <= ahead_s - estimate.offset_s <= min(delays[-BEATS_MAX:]) + 0.01
 
 
+@settings(deadline=None)
 @given(
     before=st.lists(DELAYS, min_size=1, max_size=20),
     step_s=st.floats(2 * STEP_S, 1e6),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.collector.words import at
 
@@ -151,6 +151,7 @@ def test_thresholds_that_leave_no_room_between_them_are_our_mistake(changes: dic
         replace(FLAP_RULE, **changes)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     seconds=st.lists(st.integers(0, 6 * 3600), max_size=60),
     order=st.randoms(use_true_random=False),
@@ -169,6 +170,7 @@ def test_it_is_rebuilt_from_the_times_of_its_raises_in_any_order(
     assert rebuilt(shuffled, now) == live
 
 
+@settings(deadline=None)
 @given(seconds=st.lists(st.integers(0, 6 * 3600), min_size=1, max_size=60).map(sorted))
 def test_a_flapping_has_a_raise_in_its_window_and_a_hold_within_its_limits(seconds: list[int]) -> None:
     flap = Flap()

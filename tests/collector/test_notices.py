@@ -181,13 +181,13 @@ def test_a_storm_of_ten_thousand_is_one_message_for_each_route(office: Office) -
     office.routes = Routes(version=1, route=(route("a"), route("b", language="zh-CN")))
     with office.store.transaction() as repository:
         changes = [
-            tickets.open_or_recur(repository, identity(f"x-{number}"), RULE, WHY, office.now) for number in range(300)
+            tickets.open_or_recur(repository, identity(f"x-{number}"), RULE, WHY, office.now) for number in range(40)
         ]
         storm(office, repository, changes)
     first, second = office.after(30).take()
     assert (len(first.claimed.items), len(second.claimed.items)) == (10_000, 10_000)
-    assert first.message.title.startswith("300 tickets, at worst critical")
-    assert second.message.title.startswith("300 张工单")
+    assert first.message.title.startswith("40 tickets, at worst critical")
+    assert second.message.title.startswith("40 张工单")
     assert rows(office.store, "SELECT count(*) FROM notification") == [(2,)]
 
 
@@ -195,7 +195,7 @@ def storm(office: Office, repository: Repository, changes: Sequence[TicketChange
     """Append until there are ten thousand, in as many steps as ticks would."""
     office.tell(repository, *changes)
     word = Word(said=Said.OPENED, severity=Severity.CRITICAL)
-    items = [Item(ticket_id=changes[number % 300].ticket_id, word=word) for number in range(10_000 - 300)]
+    items = [Item(ticket_id=changes[number % 40].ticket_id, word=word) for number in range(10_000 - 40)]
     for one in office.routes.route:
         for begin in range(0, len(items), 970):
             part = items[begin : begin + 970]
@@ -295,6 +295,19 @@ def test_what_is_still_open_is_reminded_of_and_what_ended_is_not(office: Office)
     assert office.remind() == 0
     assert office.after(30).sent() == [("ops", "still open (critical): Terminal is silent")]
     assert office.after(3600).remind() == 1
+
+
+def test_of_a_part_of_something_larger_nobody_is_reminded_by_itself(office: Office) -> None:
+    office.routes = Routes(version=1, route=(route(repeat_s=3600),))
+    child, parent = office.open("t-1"), office.open("s-1", subject_kind="store")
+    office.after(30).sent()
+    with office.store.transaction() as repository:
+        tickets.set_parent(
+            repository, child.ticket_id, parent.ticket_id, actor="person:ann", reason="the line", now=office.now
+        )
+    assert office.after(3600).remind() == 1
+    (message,) = office.after(30).take()
+    assert [item.ticket_id for item in message.claimed.items] == [parent.ticket_id]
 
 
 @pytest.mark.parametrize("more", [{}, {"repeat_s": 3600, "moves": ["opened"]}])  # never, and not wanted

@@ -1,7 +1,9 @@
 """Who is told what: routes, what they know, their hours, and that nothing is said twice or lost."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,6 +375,13 @@ def test_a_file_says_routes() -> None:
 
 def test_the_packaged_file_tells_nobody() -> None:
     assert routing.load().route == ()
+
+
+def test_the_examples_in_the_packaged_file_are_routes() -> None:
+    text = (Path(routing.__file__).parent / "routes.toml").read_text(encoding="utf-8")
+    head, _, examples = text.partition("# [[route]]")
+    uncommented = re.sub(r"^# ?", "", f"# [[route]]{examples}", flags=re.MULTILINE)
+    assert [one.name for one in parse_routes(f"{head}{uncommented}").route] == ["service-desk", "provider"]
 
 
 ROUTE = 'version = 1\n[[route]]\nname = "a"\n'

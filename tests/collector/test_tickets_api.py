@@ -173,11 +173,13 @@ def test_what_its_status_does_not_take_is_a_conflict_that_says_what_it_takes(des
 
 @pytest.mark.parametrize("action", [*sorted(PERSONS_ACTIONS), "assign", "parent", "watch"])
 def test_no_action_makes_a_ticket_out_of_nothing(desk: TestClient, action: str) -> None:
-    body = {"mode": "remote"} if action == "repair" else {"pending_on": "parts"} if action == "pend" else {}
+    body: dict[str, Any] = (
+        {"mode": "remote"} if action == "repair" else {"pending_on": "parts"} if action == "pend" else {}
+    )
     body |= {"into": 1} if action == "merge" else {"parent_id": None} if action == "parent" else {}
-    said = {} if action == "watch" else {"reason": "because"}
-    said |= {"assignee": None} if action == "assign" else {}
-    assert desk.post(f"{URL}/99/actions/{action}", json=said | body).status_code == 404
+    body |= {"assignee": None} if action == "assign" else {}
+    body |= {} if action == "watch" else {"reason": "because"}
+    assert desk.post(f"{URL}/99/actions/{action}", json=body).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ through the same flows; that several judge at once is what the lease forbids and
 """
 
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from tillwatch_collector import policies
 from tillwatch_collector.domain.ticket import Action, TicketIdentity
-from tillwatch_collector.errors import TicketActionIllegal
+from tillwatch_collector.errors import StoreUnavailable, TicketActionIllegal
 from tillwatch_collector.flows import tickets
 from tillwatch_collector.flows.tickets import Why
 from tillwatch_collector.store.repository import Repository
@@ -23,6 +24,9 @@ CODES = ("paper_end", "cover_open", "no_response")
 STEPS = 20
 """In one transaction, in the order of what they are about: who locks in one order waits for nobody in a circle."""
 
+PAUSE_S = 0.002
+"""After a commit: else who has just had SQLite's one place has it again."""
+
 _WHY = Why(actor="machine:judge", reason="it was so", evidence={})
 
 
@@ -30,10 +34,15 @@ def main() -> None:
     url, seed, faults = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rng, store, raised = Random(seed), Store.open(url), 0
     while raised < faults:
-        with store.transaction() as repository:
-            in_this = _steps(repository, rng)
+        try:
+            with store.transaction() as repository:
+                in_this = _steps(repository, rng)
+        except StoreUnavailable:  # SQLite hands its one place to whoever asks at the right moment, not in turn
+            continue
         raised += in_this
-        print(in_this, flush=True)
+        sys.stdout.write(f"{in_this}\n")
+        sys.stdout.flush()
+        time.sleep(PAUSE_S)
     store.close()
 
 

@@ -4,6 +4,7 @@ Left out is what tells when and in what order the collector heard: `received_at`
 """
 
 import json
+import re
 from typing import Any
 
 from sqlalchemy import select
@@ -27,9 +28,13 @@ _JUDGEMENTS = {
     "condition": "terminal_id, component, code, phase, phase_since, happened_at, detail",
     "fault": "terminal_id, component, code, severity, happened_at, raised_at, cleared_at, ticket_id",
     "ticket": "ticket_id, subject_kind, subject_id, component, code, status, severity, opened_at, updated_at,"
-    " resolved_at, closed_at, recurrences",
+    " resolved_at, closed_at, recurrences, title, parent_id, merged_into_id",
+    "outage": "node_kind, node_id, component, code, ticket_id, began_at, detected_at, ended_at, terminals_hit,"
+    " terminals_total, evidence",
     "journal": "ticket_id, at, actor, action, from_status, to_status, reason, evidence",
 }
+
+_OFFSET = re.compile(r'"clock_offset_s": [^,}]+, ')
 
 
 def facts_of(store: Store) -> dict[str, list[str]]:
@@ -38,8 +43,11 @@ def facts_of(store: Store) -> dict[str, list[str]]:
 
 
 def judgements_of(store: Store) -> dict[str, list[str]]:
-    """Return every judgement as a line of text, by table, sorted; these tell when the collector heard and judged."""
-    return _dump(store, _JUDGEMENTS)
+    """Return every judgement as a line of text, by table, sorted; these tell when the collector heard and judged.
+
+    Left out is how far a clock seems to be ahead: an estimate, from those heartbeats that judge happened to look at.
+    """
+    return {name: [_OFFSET.sub("", line) for line in lines] for name, lines in _dump(store, _JUDGEMENTS).items()}
 
 
 def difference(one: dict[str, list[str]], other: dict[str, list[str]]) -> str | None:

@@ -113,6 +113,10 @@ class Ticker:
             self._circle = Circle(looked_at=self._clock.now())
         if self._stands_by:
             _log.info("this process ticks now")
+        if judge.contracts_unknown:
+            _log.warning(
+                "the file of contracts lacks %s; the default stands for it", ", ".join(judge.contracts_unknown)
+            )
         self._judge, self._stands_by = judge, False
         self._metrics.ticking.set(1)
         return judge

@@ -7,14 +7,24 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from tillwatch_collector import tokens
-from tillwatch_collector.api import fleet, history, inventory, maintenance, notifications, operations, problems, tickets
+from tillwatch_collector.api import (
+    fleet,
+    history,
+    inventory,
+    maintenance,
+    notifications,
+    operations,
+    outages,
+    problems,
+    tickets,
+)
 from tillwatch_collector.api.context import WebContext
 from tillwatch_collector.api.gate import PUBLIC, Gate
 from tillwatch_collector.console import pages as console
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
-_PARTS = (operations, inventory, history, tickets, notifications, fleet, maintenance, console)
+_PARTS = (operations, inventory, history, tickets, outages, notifications, fleet, maintenance, console)
 
 
 def create(context: WebContext, *, pages: bool = True) -> ASGIApp:

@@ -3,18 +3,12 @@
 A change violates this when a tick before `due` changes something, and nothing came since the last one.
 """
 
-import heapq
 import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tillwatch_collector.domain.condition import Phase
-from tillwatch_collector.domain.deadlines import Deadlines
 from tillwatch_collector.domain.presence import State
 from tillwatch_collector.flows.judge import Judge
-
-K = TypeVar("K")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
@@ -27,16 +21,20 @@ class Due:
 
 
 def due(judge: Judge) -> Due:
-    """Return the earliest of its deadlines."""
-    return Due(listened_s=_earliest(judge._looks), at_s=_earliest(judge._closings))  # noqa: SLF001
+    """Return the earliest of its deadlines: of terminals, of outages, of what they are made of, of tickets."""
+    outages = judge._outages  # noqa: SLF001
+    listened = (judge._looks.earliest(), outages.due_s, outages._patterns._stales.earliest())  # noqa: SLF001
+    return Due(listened_s=_first(*listened), at_s=_first(judge._closings.earliest()))  # noqa: SLF001
 
 
 def calm(judge: Judge, terminal_id: str) -> bool:
-    """Whether more heartbeats like the last one change nothing of a terminal."""
+    """Whether more heartbeats like the last one change nothing of a terminal; what flaps may end by itself."""
     terminal = judge._terminals.get(terminal_id)  # noqa: SLF001
-    if terminal is None or terminal.state != State.ONLINE or terminal.unread:
+    if terminal is None or terminal.state != State.ONLINE or terminal.unread or terminal.followed.keys() & terminal.flaps:
         return False
-    return all(followed.course.phase is Phase.RAISED for followed in terminal.followed.values())
+    return all(
+        followed.course.phase is Phase.RAISED and not followed.muted for followed in terminal.followed.values()
+    )
 
 
 def suspend(judge: Judge, terminal_id: str) -> float:
@@ -51,9 +49,5 @@ def resume(judge: Judge, terminal_id: str, deadline: float) -> None:
     judge._looks.arm(terminal_id, deadline)  # noqa: SLF001
 
 
-def _earliest(deadlines: Deadlines[K]) -> float:
-    """Return the first deadline that still stands; what was moved is dropped, as `take_due` does."""
-    heap, standing = deadlines._heap, deadlines._due  # noqa: SLF001
-    while heap and standing.get(heap[0][2]) != heap[0][0]:
-        heapq.heappop(heap)
-    return heap[0][0] if heap else math.inf
+def _first(*dues: float | None) -> float:
+    return min((due for due in dues if due is not None), default=math.inf)

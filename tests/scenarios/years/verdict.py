@@ -36,6 +36,8 @@ MUST_S = 4 * INTERVAL_S + 20.0
 BACK_S = 150.0
 """How long a terminal that can speak again may take to come back: its keepalive, its back-off."""
 PARENT_MIN = 5
+SILENCE_S = 3 * INTERVAL_S
+"""A silence that is shorter is mended before anyone could act: a ticket for it is false."""
 OPENED = frozenset({Move.OPENED, Move.REOPENED, Move.RECURRED})
 SILENT = (AGENT_SELF, str(ConditionCode.SILENT))
 
@@ -83,14 +85,15 @@ class _Case:
         self.world, self.story = world, world.story
         self.faults = self._faults()
         self.shops = {name: shop for shop in self.story.shops for name in shop.terminal_ids}
-        self.mute = {name: self._mute(name) for name in self.story.terminal_ids}
-        self.judged = {shop.store_id: self._judged(shop.open_spans(self.story.days)) for shop in self.story.shops}
-        self.observers = joined(cause.span for cause in self.story.of(*OBSERVERS))
-        self.unsure = joined(Span(start_s=s.start_s - SETTLE_S, end_s=s.end_s + SETTLE_S) for s in self.observers)
         self.of_terminal: dict[str, list[Cause]] = defaultdict(list)
         for cause in self.story.causes:
             for terminal_id in cause.terminals:
                 self.of_terminal[terminal_id].append(cause)
+        self.mute = {name: self._mute(name) for name in self.story.terminal_ids}
+        self.unwell = {name: self._unwell(name) for name in self.story.terminal_ids}
+        self.judged = {shop.store_id: self._judged(shop.open_spans(self.story.days)) for shop in self.story.shops}
+        self.observers = joined(cause.span for cause in self.story.of(*OBSERVERS))
+        self.unsure = joined(Span(start_s=s.start_s - SETTLE_S, end_s=s.end_s + SETTLE_S) for s in self.observers)
 
     def verdict(self) -> Verdict:
         found = Verdict(terminal_days=float(self.story.days * len(self.story.terminal_ids)))
@@ -125,6 +128,11 @@ class _Case:
         off = without([Span(start_s=0.0, end_s=self.story.duration_s)], runs)
         breaks = (Span(start_s=a, end_s=b) for a, b in self.world.terminals[terminal_id].client.breaks)
         return joined([*off, *self.story.outages[terminal_id], *breaks])
+
+    def _unwell(self, terminal_id: str) -> list[Span]:
+        """When it cannot speak, and not for being switched off by habit, or stopped in proper form."""
+        causes = (cause.span for cause in self.of_terminal[terminal_id] if cause.kind in _SILENCES)
+        return joined([*causes, *(Span(start_s=a, end_s=b) for a, b in self._breaks(terminal_id))])
 
     def _judged(self, hours: Iterable[tuple[float, float]]) -> list[Span]:
         """When silence in a store is to be found."""
@@ -165,8 +173,10 @@ class _Case:
         name = (change.component, change.code)
         causes = self._causes(change.subject_id, at_s - LATE_S, at_s)
         if name == SILENT:
-            broke = any(a <= at_s and b >= at_s - LATE_S for a, b in self._breaks(change.subject_id))
-            return broke or any(c.kind in _SILENCES for c in causes)
+            return any(
+                mute.start_s <= at_s and mute.end_s >= at_s - LATE_S and length_s(mute) >= SILENCE_S
+                for mute in self.unwell[change.subject_id]
+            )
         if change.component == MACHINE_CLOCK:
             return any(c.kind is Kind.CLOCK for c in causes)
         return any((c.component, c.code) == name for c in causes)

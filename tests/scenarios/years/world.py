@@ -28,6 +28,7 @@ from tests.scenarios.years.sleeper import Sleeper
 from tests.scenarios.years.story import Cause, End, Kind, Run, YearStory, drawn
 
 from tillwatch_collector import policies
+from tillwatch_collector.flows.judge import JudgeSettings
 from tillwatch_collector.store.session import Store
 from tillwatch_simulator.link import LinkHabits
 
@@ -53,7 +54,9 @@ class YearWorld:
     deadlines: dict[str, float]
 
     @classmethod
-    def of(cls, seed: int, story: YearStory, *, skips: bool = True) -> "YearWorld":
+    def of(
+        cls, seed: int, story: YearStory, *, skips: bool = True, settings: JudgeSettings | None = None
+    ) -> "YearWorld":
         """Set the scene."""
         clock, trace, store = Clock(steps_max=STEPS_MAX), Trace(), Store.in_memory()
         broker = Broker(clock=clock, chance=chance(seed, "broker"), habits=Habits())
@@ -69,6 +72,7 @@ class YearWorld:
             watcher=watchers,
             skips=skips,
         )
+        process.settings = settings or JudgeSettings(canary_s=CANARY_S)
         terminals = {name: _terminal(seed, name, story, broker, watchers) for name in story.terminal_ids}
         with store.transaction() as repository:
             fleet.enter(repository, story.shops, clock.now)
@@ -183,10 +187,16 @@ def _terminal(seed: int, terminal_id: str, story: YearStory, broker: Broker, wat
 
 
 def run(
-    seed: int, *, days: int, skips: bool = True, shops: tuple[fleet.Shop, ...] = fleet.SHOPS, often: float = 1.0
+    seed: int,
+    *,
+    days: int,
+    skips: bool = True,
+    shops: tuple[fleet.Shop, ...] = fleet.SHOPS,
+    often: float = 1.0,
+    settings: JudgeSettings | None = None,
 ) -> YearWorld:
     """Run the years of this seed."""
-    world = YearWorld.of(seed, drawn(seed, days=days, shops=shops, often=often), skips=skips)
+    world = YearWorld.of(seed, drawn(seed, days=days, shops=shops, often=often), skips=skips, settings=settings)
     world.run()
     return world
 

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tillwatch_collector import routing
+from tillwatch_collector import routing, slas
 from tillwatch_collector.cli.options import ConfigOption, JsonOption, LimitOption, now, opened, settings
-from tillwatch_collector.cli.output import say, say_json, say_models, say_table
+from tillwatch_collector.cli.output import say, say_json, say_models, say_table, warn
 from tillwatch_collector.config import CollectorConfig
 from tillwatch_collector.domain.delivery import State, Verdict
 from tillwatch_collector.domain.message import Message
 from tillwatch_collector.domain.notification import Change, Place, Route, Routes, Said, Ticket, plan
 from tillwatch_collector.domain.policy import Severity
+from tillwatch_collector.domain.sla import SlaBook
 from tillwatch_collector.errors import CollectorError, RouteUnknown
 from tillwatch_collector.notifiers import Letter, Notifier
 from tillwatch_collector.store.inventory import Inventory
@@ -64,6 +65,8 @@ def check(
     told = {telling.route: telling.due_at for telling in plan(_opened(ticket), {}, routes, moment)}
     rows = [(route.name, _target(route), _verdict(route, ticket, told)) for route in routes.route]
     say_table(("route", "target", "told"), rows)
+    for contract, name in _named_in_vain(routes, slas.load(used.sla.file)):
+        warn(f"warning: contract {contract} escalates to {name}, and there is no such route")
 
 
 @commands.command("test")
@@ -95,6 +98,12 @@ def log(
         say_json(page.items)
         return
     say_models(_COLUMNS, page.items, as_json=False, total=page.total)
+
+
+def _named_in_vain(routes: Routes, book: SlaBook) -> list[tuple[str, str]]:
+    """Return the contracts that escalate to a route that there is not, each with its name."""
+    named = {(name, step.to) for name, contract in book.contract.items() for step in contract.escalation if step.to}
+    return sorted((contract, to) for contract, to in named if routes.find(to) is None)
 
 
 def _opened(ticket: Ticket) -> tuple[Change, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tillwatch_collector.cli import backup, inventory, maintenance, notify, pki, serving, tickets, tokens
+from tillwatch_collector.cli import backup, inventory, maintenance, notify, outages, pki, serving, tickets, tokens
 from tillwatch_collector.cli.output import say, warn
 from tillwatch_collector.errors import CollectorError, OperatorError
 
@@ -26,6 +26,7 @@ commands.add_typer(pki.commands, name="pki")
 commands.add_typer(tokens.commands, name="token")
 commands.add_typer(inventory.commands, name="inventory")
 commands.add_typer(tickets.commands, name="ticket")
+commands.add_typer(outages.commands, name="outage")
 commands.add_typer(maintenance.commands, name="maintenance")
 commands.add_typer(notify.commands, name="notify")
 

@@ -3,5 +3,6 @@
 Of facts: `identity` (who is heard, and two under one name), `ranges` and `stream` (what of an outbox is accounted for),
 `level` (heartbeats and presences in their order), `epoch`. Of judgement: `listening`
 (time in which silence means something), `watching` (opening hours), `presence`, `signs` (what one look says of each
-condition), `condition`, `deadlines`, `policy`, `ticket`. Of people: `inventory`.
+condition), `condition`, `deadlines`, `policy`, `ticket`, `meeting` (which reports and faults are one
+ticket). Of people: `inventory`, `attachment`.
 """

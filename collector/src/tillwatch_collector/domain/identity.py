@@ -27,7 +27,7 @@ def heard(sighting: Sighting | None, at: datetime) -> Sighting:
     """Note that something came, at the collector's time `at`."""
     if sighting is None:
         return Sighting(heard_at=at)
-    return sighting if sighting.heard_at >= at else sighting._replace(heard_at=at)
+    return sighting if sighting.heard_at >= at else Sighting(at, *sighting[1:])
 
 
 def switched(sighting: Sighting, at: datetime, interval_s: int) -> Sighting:

@@ -27,7 +27,10 @@ measure or a fact is no brace."""
 
 
 class LevelHead(NamedTuple):
-    """What orders a stream's levels, and tells whether a newer one says anything new; not the readings themselves."""
+    """What orders a stream's levels, and tells whether a newer one says anything new; not the readings themselves.
+
+    What orders them comes first, in the order in which it does.
+    """
 
     boot_epoch: int
     beat_no: int
@@ -44,7 +47,7 @@ class LevelHead(NamedTuple):
     @property
     def order(self) -> LevelOrder:
         """Greater is newer."""
-        return self.boot_epoch, self.beat_no, self.connection_no, self.sent_at, self.event_seq_last, self.digest
+        return self[:6]
 
 
 class Content(NamedTuple):

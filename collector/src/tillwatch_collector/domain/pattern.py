@@ -426,7 +426,7 @@ class Patterns:
         self, symptom: Symptom, chosen: Candidate, others: tuple[Candidate, ...], shown: dict[str, Shown]
     ) -> Finding:
         there = self._outages.get((symptom, chosen.node))
-        within = [there] if there is not None else self._within(symptom, chosen.hits)
+        within = [there] if there is not None else self._within(symptom, chosen.node)
         hits = [shown[terminal_id] for terminal_id in chosen.hits]
         starts = [hit.from_s for hit in hits]
         return Finding(
@@ -440,13 +440,14 @@ class Patterns:
             outages=tuple(within),
         )
 
-    def _within(self, symptom: Symptom, hits: frozenset[str]) -> list[Outage]:
-        """Return the open outages most of whose terminals are among these, the oldest first."""
+    def _within(self, symptom: Symptom, node: Node) -> list[Outage]:
+        """Return the open outages that began lately, and mostly in this node, the oldest first."""
+        lately = self._hits[symptom].get(node, set())
         found = [
             outage
             for outage in self._outages.values()
             if outage.symptom == symptom and outage.phase is Phase.OPEN
-            if 2 * len(outage.hits & hits) >= len(outage.hits) > 0
+            if 2 * len(outage.hits & lately) >= len(outage.hits) > 0
         ]
         return sorted(found, key=lambda outage: outage.outage_id)
 

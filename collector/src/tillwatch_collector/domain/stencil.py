@@ -64,6 +64,9 @@ class _End(BaseModel):
     job: JobStatus | None = None
 
 
+_AT_THE_END = frozenset(_End.model_fields)
+
+
 def decode(address: Address, payload: bytes) -> Beat:
     """Turn a heartbeat's payload into what is taken in of it; raises the `PeerError` of `codec.decode_at`."""
     beat = _by_stencil(address, payload)
@@ -89,7 +92,7 @@ def _by_stencil(address: Address, payload: bytes) -> Beat | None:
     for place in stencil.ages:
         if not 0 <= values[place] <= AGE_S_MAX:
             return None
-    if not heartbeat.model_fields_set.isdisjoint(_End.model_fields):
+    if not heartbeat.model_fields_set.isdisjoint(_AT_THE_END):
         return None
     (text, judged, names, _), places, _, job = stencil
     text %= tuple([numbers[place] for place in places])

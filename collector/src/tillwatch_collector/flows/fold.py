@@ -222,13 +222,15 @@ class Fold:
             if head.order <= known.order:
                 self.tally.heartbeats_old += 1
                 return
-        self._renew(key, beat, head, received_at)
+        self._renew(key, beat, head, known, received_at)
 
-    def _renew(self, key: StreamKey, beat: Beat, head: LevelHead, received_at: datetime) -> None:
+    def _renew(
+        self, key: StreamKey, beat: Beat, head: LevelHead, known: LevelHead | None, received_at: datetime
+    ) -> None:
         """Take a heartbeat that is news as its stream's level, and its stream as the terminal's."""
         heartbeat = beat.heartbeat
         self.tally.heartbeats += 1
-        known, stored = self._head(key), self._memory.heads.get(key)
+        stored = self._memory.heads.get(key)
         changed = stored is None or stored.digest != head.digest
         self._heads[key] = head
         self._levels[key] = NewLevel(beat, head, received_at, changed)

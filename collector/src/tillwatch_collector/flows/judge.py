@@ -82,6 +82,8 @@ class Judge:
     ) -> None:
         self.listening = listening
         """What was heard; whoever ticks keeps it up to date."""
+        self.contracts_unknown: tuple[str, ...] = ()
+        """Contracts that stores have and the file of contracts has not: the default one stands for them."""
         self._policy = policy
         self._rules = rules
         self._settings = settings
@@ -131,7 +133,7 @@ class Judge:
         )
         judge._remember(repository, now)
         if rules.sla is not None:
-            sla.recompute_all(repository, rules.sla, now)
+            judge.contracts_unknown = sla.recompute_all(repository, rules.sla, now)
         return judge
 
     def restored(self, told: int, now: datetime) -> None:  # noqa: ARG002 - inputs of one shape
@@ -146,7 +148,6 @@ class Judge:
         sitting = Sitting(
             repository,
             policy=self._policy,
-            sla=self._rules.sla,
             settings=self._settings,
             listening=self.listening,
             outages=self._outages,
@@ -283,15 +284,13 @@ class Judge:
             "an agent has seen an epoch that is not ours and not below ours: this database was restored from a backup"
         )
         why = Why(actor=MACHINE, reason=reason, evidence={"epoch_seen": told})
-        return (
-            [tickets.open_or_recur(repository, RESTORED, rule, why, now, book=self._rules.sla)] if rule.ticket else []
-        )
+        return [tickets.open_or_recur(repository, RESTORED, rule, why, now)] if rule.ticket else []
 
     def _close(self, repository: Repository, now: datetime) -> list[TicketChange]:
         closed = []
         for ticket_id in self._closings.take_due(now.timestamp(), self._settings.looks_max):
             why = Why(actor=MACHINE, reason="stayed resolved for the policy's time", evidence={})
-            if change := tickets.expire(repository, ticket_id, why, now, book=self._rules.sla):
+            if change := tickets.expire(repository, ticket_id, why, now):
                 closed.append(change)
         return closed
 

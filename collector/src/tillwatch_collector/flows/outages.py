@@ -123,6 +123,7 @@ class Outages:
         take = {Reason.OPENED: self._open, Reason.WIDENED: self._widen, Reason.RELAPSED: self._relapse}
         outage, changes = take[finding.reason](hand, finding)
         claimed = self._patterns.claim(outage, finding)
+        repository.outages.count(outage.outage_id, len(outage.hits))
         repository.outages.link(claimed, *symptom, outage.ticket_id)
         _adopt(repository, own, outage, now)
         return changes

@@ -22,7 +22,6 @@ from tillwatch_collector.domain.outage import OutageSettings, Shown, Stand, Symp
 from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.domain.presence import Said, Sight, State, Verdict, assess, grace_s
 from tillwatch_collector.domain.signs import OWN, SHARED, SILENT, Key, Word, words
-from tillwatch_collector.domain.sla import SlaBook
 from tillwatch_collector.domain.ticket import TicketIdentity
 from tillwatch_collector.domain.watching import ALWAYS, Watching, watching
 from tillwatch_collector.errors import HoursInvalid
@@ -90,7 +89,6 @@ class Sitting:
         repository: Repository,
         *,
         policy: Policy,
-        sla: SlaBook | None,
         settings: JudgeSettings,
         listening: Listening,
         outages: Outages,
@@ -99,7 +97,6 @@ class Sitting:
     ) -> None:
         self._repository = repository
         self._policy = policy
-        self._sla = sla
         self._settings = settings
         self._listening = listening
         self._outages = outages
@@ -421,7 +418,7 @@ class Sitting:
 
     def _open(self, full_key: ConditionKey, why: Why) -> int:
         rule = self._policy.rule(full_key[2])
-        change = tickets.open_or_recur(self._repository, _identity(full_key), rule, why, self._now, book=self._sla)
+        change = tickets.open_or_recur(self._repository, _identity(full_key), rule, why, self._now)
         self.tickets.append(change)
         return change.ticket_id
 
@@ -430,7 +427,7 @@ class Sitting:
         self._repository.judgements.end_fault(full_key, self._now)
         reason = f"{key[1]} on {key[0]} proved gone by {case.look.terminal_id} itself"
         why = Why(actor=MACHINE, reason=reason, evidence=case.proof(key, followed))
-        change = tickets.prove(self._repository, _identity(full_key), why, self._now, book=self._sla)
+        change = tickets.prove(self._repository, _identity(full_key), why, self._now)
         if change is not None:
             self.tickets.append(change)
 

@@ -62,9 +62,8 @@ class Hand:
     def move(self, ticket: KeptTicket, action: Action, **values: Any) -> TicketChange:
         """Take a ticket a step on, with what goes into its row beside; raises `TicketActionIllegal`."""
         status = step(ticket.status, action)
-        self.repository.tickets.move(ticket.ticket_id, status, self.now, **values)
-        if action is Action.RECUR:
-            self.repository.tickets.count_recurrence(ticket.ticket_id)
+        again = int(action is Action.RECUR)
+        self.repository.tickets.move(ticket.ticket_id, status, self.now, recurrences=again, **values)
         self._write(ticket.ticket_id, action, before=ticket.status, after=status)
         self.set_due(ticket.ticket_id)
         reopened = ticket.status is Status.RESOLVED and action is Action.RECUR

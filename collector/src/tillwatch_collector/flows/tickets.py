@@ -8,6 +8,7 @@ Every text of people is scrubbed of card numbers. What raises changes nothing. A
 changes without `flows.steps`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -336,16 +337,21 @@ def attach(
 def _noted(hand: Hand, new: NewTicket) -> TicketChange | None:
     """Note a fault on the open ticket that it belongs to; None when there is none."""
     identity, tickets = new.identity, hand.repository.tickets
-    there = tickets.open_of_subject(identity.subject_kind, identity.subject_id)
-    own = next((ticket for ticket in there if ticket.identity == identity), None)
-    told = None if own else met_by_fault(identity.component, new.severity, there)
+    there = tickets.of_subject(identity.subject_kind, identity.subject_id)
+    same = [ticket for ticket in there if ticket.identity == identity]
+    own = next((ticket for ticket in same if ticket.status not in FINAL), None)
+    told = None if own else met_by_fault(identity.component, new.severity, _open(there))
     if told and (taken := tickets.take(told)):
         return _identified(hand, taken, new)
-    held = tickets.take(own) if own else tickets.goes_on_as(identity)
+    held = tickets.take(own) if own else tickets.goes_on_as(identity) if same else None
     if held is None:
         return None
     parent_id = held.parent_id or (new.parent_id if new.parent_id != held.ticket_id else None)
     return hand.move(held._replace(parent_id=parent_id), Action.RECUR, parent_id=parent_id)
+
+
+def _open(tickets: Sequence[KeptTicket]) -> list[KeptTicket]:
+    return [ticket for ticket in tickets if ticket.status not in FINAL]
 
 
 def _identified(hand: Hand, told: KeptTicket, new: NewTicket) -> TicketChange:
@@ -394,7 +400,8 @@ def _why_told(said: Report, actor: str) -> Why:
 def _told(hand: Hand, said: Report) -> TicketChange | None:
     """Note a report on the ticket that it meets: what that one does not say yet, and who is to be told of it."""
     tickets = hand.repository.tickets
-    found = met_by_report(said.component, said.code, tickets.open_of_subject(said.subject_kind, said.subject_id))
+    there = _open(tickets.of_subject(said.subject_kind, said.subject_id))
+    found = met_by_report(said.component, said.code, there)
     met = tickets.take(found) if found else None
     if met is None:
         return None

@@ -1,8 +1,9 @@
 """All rows of a database, out of one snapshot and into an empty schema, alike on SQLite and on PostgreSQL.
 
-Rows travel as plain values (times as ISO 8601 in UTC, JSON as its text, files in base64url), so that what came out of one database goes
-into the other: a backup is also the road from SQLite to PostgreSQL. Tables are read as they are, whatever their
-revision; going back in, the schema is made at the backup's revision, filled, and then brought up to this version's.
+Rows travel as plain values (times as ISO 8601 in UTC, JSON as its text, files as base64url), so that what came out of
+one database goes into the other: a backup is also the road from SQLite to PostgreSQL. Tables are read as they are,
+whatever their revision; going back in, the schema is made at the backup's revision, filled, and then brought up to this
+version's.
 
 Putting back is one transaction: a file that turns out unusable, or a crash, changes nothing. A change violates this
 when a table that the collector writes is left out, or when something is committed before the last row is in.

@@ -103,11 +103,11 @@ class Notifications:
         ]
 
     def told_before(self, route: str, before: datetime) -> list[Told]:
-        """Return a slice of what a route was last told of unresolved tickets before a moment, the oldest first."""
+        """Return a slice of what a route was last told, before a moment, of tickets that it may be reminded of."""
         query = (
             select(SAID.c.ticket_id, SAID.c.said)
             .join(TICKET, TICKET.c.ticket_id == SAID.c.ticket_id)
-            .where(SAID.c.route == route, SAID.c.at <= before, _UNRESOLVED)
+            .where(SAID.c.route == route, SAID.c.at <= before, _UNRESOLVED, ~_PART_OF_MORE)
             .order_by(SAID.c.at, SAID.c.ticket_id)
             .limit(REMINDERS_MAX)
             .with_for_update(of=SAID, skip_locked=True)
@@ -193,7 +193,11 @@ def waiting(connection: Connection, now: datetime) -> tuple[int, bool]:
     return count, first_at is not None and first_at <= now
 
 
-_UNRESOLVED = TICKET.c.status.not_in([*sorted(FINAL), Status.RESOLVED])
+_ENDED = [*sorted(FINAL), Status.RESOLVED]
+_UNRESOLVED = TICKET.c.status.not_in(_ENDED)
+
+_parent = TICKET.alias("parent")
+_PART_OF_MORE = exists().where(_parent.c.ticket_id == TICKET.c.parent_id, _parent.c.status.not_in(_ENDED))
 
 _TICKETS = select(TICKET, STORE.c.name.label("store_name"), STORE.c.region.label("region")).select_from(
     TICKET.outerjoin(STORE, STORE.c.store_id == TICKET.c.store_id)

@@ -118,6 +118,12 @@ class OutageRows:
         values = _values(wider) | {"began_at": min(wider.began_at, began_at or wider.began_at)}
         self._connection.execute(update(OUTAGE).where(OUTAGE.c.outage_id == outage_id).values(values))
 
+    def count(self, outage_id: int, terminals_hit: int) -> None:
+        """Write how many terminals an outage has hit."""
+        self._connection.execute(
+            update(OUTAGE).where(OUTAGE.c.outage_id == outage_id).values(terminals_hit=terminals_hit)
+        )
+
     def end(self, outage_id: int, now: datetime) -> None:
         """Write that an outage is over."""
         self._connection.execute(_END, {"of_id": outage_id, "at": now})

@@ -37,6 +37,13 @@ from tillwatch_collector.store.notification_queries import (
     items_query,
     notifications_query,
 )
+from tillwatch_collector.store.outage_queries import (
+    CHILD_SORTS,
+    OUTAGE_SORTS,
+    OutageFilter,
+    children_query,
+    outages_query,
+)
 from tillwatch_collector.store.selection import being, containing, equal
 from tillwatch_collector.store.tables import table_of
 from tillwatch_collector.store.ticket_queries import (
@@ -219,6 +226,19 @@ class Queries:
             return None
         items = self._connection.execute(items_query(notification_id)).scalar_one()
         return views.NotificationDetail(**found[0], items=items)
+
+    def outages(self, chosen: OutageFilter, paging: Paging) -> Page[views.OutageView]:
+        """List outages."""
+        return self._page(views.OutageView, outages_query(chosen), paging, OUTAGE_SORTS)
+
+    def outage(self, outage_id: int) -> views.OutageView | None:
+        """Find one outage."""
+        found = self._rows(outages_query(OutageFilter(outage_id=outage_id)))
+        return views.OutageView.model_validate(found[0]) if found else None
+
+    def outage_children(self, outage_id: int, paging: Paging) -> Page[views.OutageChildView]:
+        """List the terminals that an outage has hit."""
+        return self._page(views.OutageChildView, children_query(outage_id), paging, CHILD_SORTS)
 
     def fleet(self) -> views.FleetView:
         """Count everything."""

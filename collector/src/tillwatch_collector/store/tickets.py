@@ -187,9 +187,10 @@ class Tickets:
         """Return the open ticket of this identity."""
         return next(iter(self._found(*_is(identity), OPEN_TICKET)), None)
 
-    def open_of_subject(self, kind: str, subject_id: str) -> list[KeptTicket]:
-        """Return all open tickets of a subject, to be looked at: the one that is to be changed is then taken."""
-        return self._found(TICKET.c.subject_kind == kind, TICKET.c.subject_id == subject_id, OPEN_TICKET, held=False)
+    def of_subject(self, kind: str, subject_id: str) -> list[KeptTicket]:
+        """Return a subject's tickets that are open, or go on as others: to be looked at, and then one of them taken."""
+        this = (TICKET.c.subject_kind == kind, TICKET.c.subject_id == subject_id)
+        return self._found(*this, TICKET.c.status.not_in((Status.CLOSED, Status.CANCELLED)), held=False)
 
     def take(self, ticket: KeptTicket) -> KeptTicket | None:
         """Hold a ticket that was looked at; None when it has ended, or become another's, meanwhile."""
@@ -242,8 +243,9 @@ class Tickets:
 
     # --- changes
 
-    def move(self, ticket_id: int, status: Status, now: datetime, **values: Any) -> None:
-        """Write a status that `domain.ticket.step` gave, and what goes with it."""
+    def move(self, ticket_id: int, status: Status, now: datetime, *, recurrences: int = 0, **values: Any) -> None:
+        """Write a status that `domain.ticket.step` gave, what goes with it, and how often its fault came back by it."""
+        values["recurrences"] = TICKET.c.recurrences + recurrences
         ends = now if status in FINAL else None
         proved = {} if status in FINAL else {"resolved_at": now if status is Status.RESOLVED else None}
         waits = {} if status is Status.PENDING else {"pending_on": None}
@@ -253,11 +255,6 @@ class Tickets:
         """Write anything but a status; the tick works its due times out anew."""
         values |= {"updated_at": now, "clocks_due_at": now}
         self._connection.execute(update(TICKET).where(TICKET.c.ticket_id == ticket_id).values(values))
-
-    def count_recurrence(self, ticket_id: int) -> None:
-        """Count that its fault came back."""
-        counted = update(TICKET).where(TICKET.c.ticket_id == ticket_id).values(recurrences=TICKET.c.recurrences + 1)
-        self._connection.execute(counted)
 
     def hand_over(self, ticket_id: int, to_ticket_id: int) -> None:
         """Give another ticket the faults and the children of one, and what went on as it."""

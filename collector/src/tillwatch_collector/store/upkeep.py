@@ -136,9 +136,7 @@ class Disposal:
 
     def maintenance(self) -> int:
         """Delete spans that have ended, or were cancelled; people enter them, so that there are a few hundred."""
-        ended = or_(
-            MAINTENANCE.c.ends_at < self._over.tickets_at, MAINTENANCE.c.cancelled_at < self._over.tickets_at
-        )
+        ended = or_(MAINTENANCE.c.ends_at < self._over.tickets_at, MAINTENANCE.c.cancelled_at < self._over.tickets_at)
         return self._delete(MAINTENANCE, ended, order=MAINTENANCE.c.maintenance_id)
 
     def quarantine(self, rows_max: int) -> int:

@@ -370,3 +370,45 @@ class NotificationDetail(NotificationView):
     """A message with all that it tells."""
 
     items: tuple[SaidView, ...]
+
+
+class OutageView(View):
+    """One cause that silences or harms many terminals."""
+
+    outage_id: int
+    node_kind: str
+    """Where the cause lies: `acquirer`, `store`, `carrier`, `merchant`, `region`, `broker`, `fleet`, `release`."""
+    node_id: str
+    component: str
+    code: str
+    """What its terminals have in common."""
+    ticket_id: int
+    ticket_status: str
+    severity: str
+    began_at: datetime
+    """When the first of its terminals was last well."""
+    detected_at: datetime
+    ended_at: datetime | None
+    terminals_hit: int
+    """When it was detected, or seen to reach further."""
+    terminals_total: int
+    """Of the place, those that were well before."""
+    faults: int
+    """Terminals with a fault of it so far."""
+    faults_standing: int
+    evidence: dict[str, Any]
+
+
+class OutageChildView(View):
+    """A terminal that an outage has hit."""
+
+    terminal_id: str
+    store_id: str | None
+    presence: str | None
+    raised_at: datetime | None
+    """When its fault was raised; None: it had a ticket of its own before."""
+    cleared_at: datetime | None
+    """When it was proved well again."""
+    own_ticket_id: int | None
+    """The ticket that it had already, which is part of the outage's."""
+    own_ticket_status: str | None
