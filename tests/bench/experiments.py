@@ -6,7 +6,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import agents, fuzz, history, ingesting, killing, reconnecting, speed, storming, ticketing, worlds
+from tests.bench import (
+    agents,
+    fuzz,
+    history,
+    ingesting,
+    killing,
+    reconnecting,
+    speed,
+    storming,
+    ticketing,
+    worlds,
+    years,
+)
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.live.kills import kill_agent
 from tests.live.stack import Collector
@@ -103,6 +115,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ),
         ),
     ),
+    *years.EXPERIMENTS,
     Experiment(
         name="ingest_fuzz",
         door="evidence",

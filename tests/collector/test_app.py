@@ -26,9 +26,10 @@ from tillwatch_collector.intake import ATTEMPTS_MAX, CANARIES_UNPROVEN_MAX
 from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerConnected, BrokerLost, Incoming
 from tillwatch_collector.roles import Role
-from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter, TicketFilter
+from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.session import Store
+from tillwatch_collector.store.ticket_queries import TicketFilter
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat

@@ -125,7 +125,7 @@ def test_messages_at_both_qualities_of_service_come_in(broker: EmbeddedBroker, r
             assert link.publish(replace(canary, qos=number % 2, payload=b"%d" % number))
         deliveries = [heard(link) for _ in range(40)]
         if retain:
-            link.publish(replace(canary, qos=0, payload=b"kept", retain=True))
+            link.publish(replace(dispatch.canary(PROCESS, "start-1", 40), qos=0, payload=b"kept", retain=True))
             heard(link)
             link.renew("what is retained comes at subscribing")
             assert isinstance(heard(link), BrokerLost)

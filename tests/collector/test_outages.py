@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.collector.databases import rows
 from tests.collector.shell_fixtures import Web
-from tests.collector.words import START, at, delivered, heartbeat
+from tests.collector.words import START, at, delivered, heartbeat, offline
 
 from tillwatch_collector.__main__ import main
 from tillwatch_collector.domain.outage import OutageSettings
@@ -38,6 +39,8 @@ class Chain:
         self.tills = {f"{name}-{till:02}": name for name, count in stores.items() for till in range(count)}
         self.cut: set[str] = set()
         self.complains: set[str] = set()
+        self.intervals: dict[str, int] = {}
+        """Of those that promise another than a minute."""
         self.now_s = 0
         self.beats = 0
         self.changes: list[TicketChange] = []
@@ -75,7 +78,9 @@ class Chain:
         batch = []
         for name in names:
             self.beats += 1
-            batch.append(delivered(heartbeat(self.beats, self._uplink(name), terminal_id=name), self.now_s))
+            interval_s = self.intervals.get(name, 60)
+            beat = heartbeat(self.beats, self._uplink(name), terminal_id=name, interval_s=interval_s)
+            batch.append(delivered(beat, self.now_s))
         with self.store.transaction() as repository:
             ingest(repository, batch, at(self.now_s))
 
@@ -238,28 +243,86 @@ def test_an_outage_that_reaches_further_keeps_its_one_ticket(store: Store) -> No
 
 
 def test_two_stores_that_turn_out_to_be_their_carriers_become_one_ticket(store: Store) -> None:
-    chain = Chain(store, {"a": 6, "b": 6, "c": 6, "d": 6, "e": 6, "f": 6})
+    chain = Chain(store, dict.fromkeys("abcdefghij", 6))
     chain.cut = chain.these("a", "b")
     chain.live(120)
     chain.cut = set(chain.tills)
     chain.live(500)
+    assert [move for move, _, _ in chain.moves] == ["opened", "opened", "widened", "merged"]
     assert chain.open_tickets == [("carrier", "weak", None)]
     assert chain.rows("SELECT count(*) FROM outage WHERE ended_at IS NULL") == [(1,)]
     [(parent,)] = chain.rows("SELECT ticket_id FROM outage WHERE ended_at IS NULL")
     assert chain.rows("SELECT DISTINCT ticket_id FROM fault") == [(parent,)]
 
 
+def test_a_store_whose_carrier_had_an_outage_before_goes_on_in_the_carriers_ticket(store: Store) -> None:
+    chain = Chain(store, {"a": 6, "b": 6, "c": 6, "d": 6})
+    chain.cut = set(chain.tills)
+    chain.live(300)
+    chain.cut = set()
+    chain.live(300)
+    chain.cut = chain.these("a")
+    chain.live(120)
+    chain.cut = set(chain.tills)
+    chain.live(500)
+    assert [move for move, _, _ in chain.moves] == ["opened", "resolved", "opened", "reopened", "merged"]
+    assert chain.open_tickets == [("carrier", "weak", None)]
+    assert chain.rows("SELECT count(*) FROM outage WHERE ended_at IS NULL") == [(1,)]
+    assert chain.rows("SELECT DISTINCT ticket_id FROM fault WHERE cleared_at IS NULL") == [
+        (chain.changes[0].ticket_id,)
+    ]
+
+
 def test_who_had_a_ticket_already_becomes_part_of_the_outage(store: Store) -> None:
     chain = Chain(store, {"a": 6, "b": 20}, carrier=None)
-    chain.cut = {"a-00"}
-    chain.live(75)
     chain.cut = chain.these("a")
-    chain.live(500)
-    moves = [move for move in chain.moves if move[1] == "terminal"]
-    parent = [each for each in chain.open_tickets if each[0] == "store"]
-    assert len(parent) == 1
-    assert len(moves) <= 1
-    assert all(parent_id is not None for kind, _, parent_id in chain.open_tickets if kind == "terminal")
+    with store.transaction() as repository:
+        ingest(repository, [delivered(offline(terminal_id="a-02"), chain.now_s)], at(chain.now_s))
+    chain.live(30)
+    assert chain.moves == [("opened", "terminal", "a-02")]
+    chain.live(400)
+    assert chain.moves[1:] == [("opened", "store", "a")]
+    parent = chain.changes[1].ticket_id
+    assert chain.open_tickets == [("terminal", "a-02", parent), ("store", "a", None)]
+    chain.cut = {"a-00"}
+    chain.live(400)
+    assert ("resolved", "terminal", "a-02") in chain.moves
+
+
+def test_a_line_that_breaks_again_before_it_was_well_for_long_is_the_same_outage(store: Store) -> None:
+    chain = Chain(store, {"a": 6, "b": 12}, carrier=None)
+    chain.intervals["a-00"] = 600
+    chain.live(120)
+    chain.cut = chain.these("a")
+    chain.live(1200)
+    chain.cut = set()
+    chain.live(75)
+    chain.cut = chain.these("a") - {"a-00"}
+    chain.live(300)
+    assert chain.moves == [("opened", "store", "a")]
+    assert chain.rows("SELECT action FROM journal ORDER BY journal_id") == [("open",), ("relapse",)]
+    assert chain.rows("SELECT count(*) FROM fault WHERE cleared_at IS NULL AND ticket_id IS NOT NULL") == [(5,)]
+
+
+def test_an_outage_that_nobody_comes_back_from_is_not_resolved(store: Store) -> None:
+    chain = Chain(store, {"a": 6, "b": 12}, carrier=None)
+    chain.cut = chain.these("a")
+    chain.live(300)
+    # as if they had been taken away while nobody looked
+    with store.transaction() as repository:
+        for change in (
+            "DELETE FROM fault",
+            "DELETE FROM condition",
+            "UPDATE standing SET presence = 'off'",
+            "UPDATE outage SET terminals_hit = 0",
+        ):
+            repository.connection.execute(text(change))
+        repository.connection.execute(text("UPDATE terminal SET life_cycle = 'retired' WHERE store_id = 'a'"))
+    chain.restart()
+    chain.live(300)
+    assert chain.moves == [("opened", "store", "a")]
+    assert chain.rows("SELECT action FROM journal ORDER BY journal_id") == [("open",), ("nobody_left",)]
+    assert chain.rows("SELECT count(*) FROM outage WHERE ended_at IS NULL") == [(0,)]
 
 
 @pytest.mark.parametrize("action", [Action.CLOSE, Action.CANCEL])

@@ -19,8 +19,9 @@ from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerConnected, BrokerLost
 from tillwatch_collector.overview import Overview
 from tillwatch_collector.roles import DUTIES, Role
-from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter, TicketFilter
+from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter
 from tillwatch_collector.store.session import Store
+from tillwatch_collector.store.ticket_queries import TicketFilter
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.event import EventBatch
 from tillwatch_protocol.heartbeat import Connection, Heartbeat, Presence, PresenceReason, PresenceState

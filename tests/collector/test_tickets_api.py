@@ -314,7 +314,9 @@ def queue(served: Web, desk: TestClient) -> dict[str, int]:
     store = served.database
     numbers = {"paper": fault(store, "t-1"), "card": fault(store, "t-2", "no_response", "card_reader:main")}
     served.now = NOW + timedelta(hours=5)
-    numbers["dead"] = reported(desk, store_id="s-2", title="100% dead", description="the till_1", contact="Li")
+    numbers["dead"] = reported(
+        desk, store_id="s-2", severity="minor", title="100% dead", description="the till_1", contact="Li"
+    )
     act(desk, numbers["dead"], "assign", assignee="person:ann")
     desk.post(f"{URL}/{numbers['card']}/comments", json={"text": "Reader 7 是坏的"})
     desk.post(f"{URL}/{numbers['card']}/actions/watch", json={"watcher": "person:王"})

@@ -86,13 +86,13 @@ def _any_will_counts(patch: pytest.MonkeyPatch) -> None:
 
 def _retained_decides(patch: pytest.MonkeyPatch) -> None:
     """A presence is a presence, retained or not."""
-    right = ingest._letter
+    right = fold.Letter
 
     def letter(*arguments: Any) -> fold.Letter:
         return right(*arguments)._replace(retained=False)
 
     patch.setattr(ingest, "_stopped", lambda message: isinstance(message, Presence))
-    patch.setattr(ingest, "_letter", letter)
+    patch.setattr(ingest, "Letter", letter)
 
 
 def _blind_time_counts(patch: pytest.MonkeyPatch) -> None:

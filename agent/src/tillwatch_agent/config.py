@@ -198,11 +198,22 @@ class AgentConfig(_Table):
     OWN_COMPONENTS: ClassVar[int] = 3
     """machine:self, machine:clock, network:uplink."""
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of all that probes are to look at."""
+        network = (NETWORK_UPLINK,) if self.network.enabled else ()
+        machine = (MACHINE_SELF,) if self.machine.enabled else ()
+        return (*self._named, *network, *machine)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        printers = (component for printer in self.printer for component in printer.components)
+        devices = (device.component for device in self.usb_device)
+        return (*printers, *devices, *(acquirer.component for acquirer in self.acquirer))
+
     @model_validator(mode="after")
     def _components_differ(self) -> Self:
-        names = [component for printer in self.printer for component in printer.components]
-        names += [device.component for device in self.usb_device]
-        names += [acquirer.component for acquirer in self.acquirer]
+        names = self._named
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"expected each component once, got {', '.join(twice)} more than once")
         if len(names) > COMPONENTS_MAX - self.OWN_COMPONENTS:

@@ -57,6 +57,8 @@ class CoreSettings:
     host_boot_id: str
     stale_after_s: float | None = None
     """After how long without a look a component is unknown; three intervals when not given."""
+    components: tuple[str, ...] = ()
+    """Those that are configured: one whose probe hangs at its very first look is unknown, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class Core:
         self.ignored = 0
         """Messages that could not be used."""
         self._rng = rng
-        self._level = Level()
+        self._level = health.begin(settings.components, moment)
         self._beat_no = 0
         self._unwritten: tuple[Happening, ...] = ()
         self._outbox_fails = False

@@ -5,7 +5,7 @@ A condition is held from its first sighting until a look judges that it is not s
 the codes they name, and the availability codes, which exclude each other. So an open cover stays held, undetermined,
 while the printer is silent: it is neither raised nor cleared until the printer speaks; a busy port is cleared by the
 silence that follows it. What was not looked at within its limit becomes `unknown`, reason `stale`, and all it held is
-undetermined.
+undetermined; so does what was awaited from the start and never looked at, of which nothing is told before.
 
 Whether a condition lasted long enough to matter is the collector's to decide. A change violates this when a silent
 device clears a condition that it did not bring.
@@ -114,6 +114,15 @@ class Level:
     """All that is known of a terminal's components, each by its name."""
 
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
+    """Components that are configured and were never looked at."""
+    begun_at_s: float = 0.0
+    """Since when they could have been."""
+
+
+def begin(components: Iterable[str], moment: Moment) -> Level:
+    """Return the level of a start, of which nothing is known but what is to be looked at."""
+    return Level(awaited=frozenset(components), begun_at_s=moment.monotonic_s)
 
 
 def fold(level: Level, observation: Observation, moment: Moment) -> tuple[Level, tuple[Edge, ...]]:
@@ -133,13 +142,19 @@ def expire(level: Level, moment: Moment, stale_after_s: float) -> tuple[Level, t
             continue
         level, more = _place(level, _unseen(component, standing), moment, looked_at_s=standing.looked_at_s)
         edges += more
+    if moment.monotonic_s - level.begun_at_s < stale_after_s:
+        return level, edges
+    for component in sorted(level.awaited):
+        level, more = _place(level, _unseen(component, None), moment, looked_at_s=level.begun_at_s)
+        edges += more
     return level, edges
 
 
 def expires_at_s(level: Level, stale_after_s: float) -> float:
     """When the next component becomes stale; infinity when none can."""
-    fresh = (s.looked_at_s for s in level.standings.values() if ConditionCode.STALE not in s.held)
-    return min(fresh, default=math.inf) + stale_after_s
+    fresh = [s.looked_at_s for s in level.standings.values() if ConditionCode.STALE not in s.held]
+    awaited = [level.begun_at_s] if level.awaited else []
+    return min([*fresh, *awaited], default=math.inf) + stale_after_s
 
 
 def readings(level: Level, moment: Moment) -> tuple[Reading, ...]:
@@ -168,7 +183,8 @@ def _place(
     after = _held(observation, before, moment)
     standing = Standing(reading=_reading(observation, after), looked_at_s=looked_at_s, held=after)
     standings = {**level.standings, observation.component: standing}
-    return replace(level, standings=standings), _edges(observation.component, before, after, moment)
+    level = replace(level, standings=standings, awaited=level.awaited - {observation.component})
+    return level, _edges(observation.component, before, after, moment)
 
 
 def _held(observation: Observation, before: Mapping[str, Held], moment: Moment) -> dict[str, Held]:
@@ -215,14 +231,14 @@ def _edges(component: str, before: Mapping[str, Held], after: Mapping[str, Held]
     return (*cleared, *raised)
 
 
-def _unseen(component: str, standing: Standing) -> Observation:
+def _unseen(component: str, standing: Standing | None) -> Observation:
     return Observation(
         component=component,
         health=Health.UNKNOWN,
         reason=ConditionCode.STALE,
         true_codes={ConditionCode.STALE: None},
-        undetermined=frozenset(standing.held),
-        facts=standing.reading.facts,
+        undetermined=frozenset(standing.held if standing else ()),
+        facts=standing.reading.facts if standing else {},
     )
 
 

@@ -89,6 +89,7 @@ def core_settings(config: "AgentConfig", probes: "Sequence[Probe]") -> CoreSetti
         agent_version=importlib.metadata.version("tillwatch-agent"),
         host_boot_id=machine.host_boot_id(),
         stale_after_s=max(3.0 * config.interval_s, 3 * slowest_s + SLOW_POLL_S),
+        components=config.components,
     )
 
 

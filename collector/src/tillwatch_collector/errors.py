@@ -21,7 +21,7 @@ CollectorError
 │   └── in their modules: SortUnknown, PlotRefused, ImportRefused, TokenUnknown, UnknownReference, ValueRefused,
 │       NotKnown, KnownAlready, BackupExists, BackupUnusable, DatabaseEmpty, DatabaseNotEmpty,
 │       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused,
-│       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver
+│       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver, ExportTooLong
 ├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError

@@ -21,7 +21,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -254,40 +254,14 @@ class _Apprise:
     def send(self, url: str, where: str, message: Message) -> Outcome:
         """Send a message to a URL."""
         services = self.service(url, where)
-        with _overheard(url) as said:
-            sent = services.notify(title=message.title, body=message.body, body_format=self.library.NotifyFormat.TEXT)
-        if sent:
+        result = services.notify(title=message.title, body=message.body, body_format=self.library.NotifyFormat.TEXT)
+        if result:
             return DELIVERED
-        return Outcome(verdict=Verdict.FAILED, error=said() or "the service did not take it")
+        said = "; ".join(entry.message for entry in result.logs())
+        return Outcome(verdict=Verdict.FAILED, error=_masked(said, url) or "the service did not take it")
 
 
 _apprise = _Apprise()
-
-
-@contextmanager
-def _overheard(url: str) -> Iterator[Callable[[], str]]:
-    """Listen to what apprise says in this thread, which is all that it tells of a failure; parts of the URL masked."""
-    handler = _Listener(threading.get_ident())
-    logger = logging.getLogger("apprise")
-    logger.addHandler(handler)
-    try:
-        yield lambda: _masked("; ".join(handler.lines), url)
-    finally:
-        logger.removeHandler(handler)
-
-
-class _Listener(logging.Handler):
-    """Keeps the warnings of one thread."""
-
-    def __init__(self, thread_id: int) -> None:
-        super().__init__(level=logging.WARNING)
-        self.lines: list[str] = []
-        self._thread_id = thread_id
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        if record.thread == self._thread_id:
-            self.lines.append(record.getMessage())
 
 
 def _masked(text: str, url: str) -> str:

@@ -24,7 +24,8 @@ def due(judge: Judge) -> Due:
     """Return the earliest of its deadlines: of terminals, of outages, of what they are made of, of tickets."""
     outages = judge._outages  # noqa: SLF001
     listened = (judge._looks.earliest(), outages.due_s, outages._patterns._stales.earliest())  # noqa: SLF001
-    return Due(listened_s=_first(*listened), at_s=_first(judge._closings.earliest()))  # noqa: SLF001
+    clock = (judge._turns.earliest(), judge._closings.earliest())  # noqa: SLF001
+    return Due(listened_s=_first(*listened), at_s=_first(*clock))
 
 
 def calm(judge: Judge, terminal_id: str) -> bool:
@@ -33,7 +34,7 @@ def calm(judge: Judge, terminal_id: str) -> bool:
     if terminal is None or terminal.state != State.ONLINE or terminal.unread or terminal.followed.keys() & terminal.flaps:
         return False
     return all(
-        followed.course.phase is Phase.RAISED and not followed.muted for followed in terminal.followed.values()
+        followed.course.phase is Phase.RAISED and not followed.owed for followed in terminal.followed.values()
     )
 
 

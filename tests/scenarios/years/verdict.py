@@ -20,7 +20,7 @@ from tests.scenarios.years.spans import joined, length_s, within, without
 from tests.scenarios.years.story import OBSERVERS, SHARED, Cause, Kind, YearStory
 from tests.scenarios.years.world import YearWorld
 
-from tillwatch_collector.flows.tickets import Move
+from tillwatch_collector.flows.changes import Move
 from tillwatch_protocol.vocabulary import AGENT_SELF, MACHINE_CLOCK, ConditionCode
 from tillwatch_simulator.link import Span
 

@@ -25,7 +25,7 @@ from tests.scenarios.years.grid import BESIDE_S, STEP_S, EvenLink
 from tests.scenarios.years.record import Record
 from tests.scenarios.years.rounds import CANARY_S, ROUND_S, Rounds
 from tests.scenarios.years.sleeper import Sleeper
-from tests.scenarios.years.story import Cause, End, Kind, Run, YearStory, drawn
+from tests.scenarios.years.story import DAY_S, Cause, End, Kind, Run, YearStory, drawn
 
 from tillwatch_collector import policies
 from tillwatch_collector.flows.judge import JudgeSettings
@@ -94,10 +94,18 @@ class YearWorld:
 
     def run(self) -> str:
         """Run to the end; returns the trace's digest."""
-        self.clock.run_until(self.story.duration_s + BESIDE_S)
+        self.run_until_day(self.story.days)
+        self.finish()
+        return self.trace.digest
+
+    def run_until_day(self, day: int) -> None:
+        """Run to the end of a day, the first being 1."""
+        self.clock.run_until(day * DAY_S + BESIDE_S)
+
+    def finish(self) -> None:
+        """Let everyone have their last word."""
         self.process.wake()
         self.watchers.finish()
-        return self.trace.digest
 
     # --- quiet time
 

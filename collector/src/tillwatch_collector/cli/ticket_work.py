@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tillwatch_collector import config as settings_of
-from tillwatch_collector import policies
+from tillwatch_collector import policies, routing
 from tillwatch_collector.cli.options import ConfigOption, JsonOption, now, opened
 from tillwatch_collector.cli.output import say, say_json
 from tillwatch_collector.desk import Author, Desk
@@ -26,6 +26,7 @@ from tillwatch_collector.domain.ticket import (
     check_actor,
 )
 from tillwatch_collector.errors import AttachmentRefused
+from tillwatch_collector.flows import notices
 from tillwatch_collector.flows.changes import Move, TicketChange
 from tillwatch_collector.flows.tickets import Report
 from tillwatch_collector.store.queries import Queries
@@ -308,8 +309,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 @contextmanager
 def _desk(path: Path | None) -> Iterator[Desk]:
+    used = settings_of.load(path)
+    routes = routing.load(used.notify.routes_file)
     with opened(path) as store:
-        yield Desk(store=store, policy=policies.load(settings_of.load(path).judge.policy_file))
+        yield Desk(
+            store=store,
+            policy=policies.load(used.judge.policy_file),
+            tell=lambda repository, changes, at: notices.tell(repository, changes, routes, at),
+        )
 
 
 def _author(by: str | None) -> Author:

@@ -19,7 +19,8 @@ from tillwatch_collector.api.context import Context, WebContext
 from tillwatch_collector.console import bar, texts
 from tillwatch_collector.console.texts import Texts
 from tillwatch_collector.store.inventory import Tokens
-from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter, TicketFilter
+from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter
+from tillwatch_collector.store.ticket_queries import TicketFilter
 from tillwatch_collector.tokens import Scope
 
 ROWS_MAX = 25

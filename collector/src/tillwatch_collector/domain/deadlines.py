@@ -1,6 +1,7 @@
 """Who is to be looked at when: one deadline per key, the earliest first. Moving one costs nothing until it is due."""
 
 import heapq
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -16,6 +17,9 @@ class Deadlines(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._due)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._due)
 
     def arm(self, key: K, due: float) -> None:
         """Set the deadline of a key, in place of the one it had."""

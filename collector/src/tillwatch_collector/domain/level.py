@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from tillwatch_collector.domain.swap import SERIAL_FACT
 from tillwatch_protocol.event import Event
 from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceReason, PresenceState
 from tillwatch_protocol.reading import Reading
@@ -159,6 +160,8 @@ def _job(heartbeat: Heartbeat) -> bytes:
 
 def _judged_reading(reading: Reading) -> str:
     said = f"{reading.component}={reading.health}"
+    if serial := reading.facts.get(SERIAL_FACT):
+        said += f"#{serial}"
     if reading.conditions:
         said += "+" + "+".join(sorted(condition.code for condition in reading.conditions))
     return said + "?" + "?".join(sorted(reading.undetermined)) if reading.undetermined else said

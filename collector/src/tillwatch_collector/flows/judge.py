@@ -27,7 +27,7 @@ from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
 from tillwatch_collector.flows import notices, sla, tickets
 from tillwatch_collector.flows.changes import MACHINE, Move, TicketChange, Why
 from tillwatch_collector.flows.outages import Outages
-from tillwatch_collector.flows.remembered import Followed, Terminal
+from tillwatch_collector.flows.remembered import Followed, Owed, Terminal
 from tillwatch_collector.flows.sitting import JudgeSettings, PresenceChange, Sitting
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
@@ -97,6 +97,8 @@ class Judge:
         self._terminals: dict[str, Terminal] = {}
         self._looks: Deadlines[str] = Deadlines()
         """On the axis of listened time."""
+        self._turns: Deadlines[str] = Deadlines()
+        """On the clock, whoever is looked at when it turns: at the end of a maintenance, when a shop opens."""
         self._closings: Deadlines[int] = Deadlines()
         """On the clock."""
         self._told: int | None = None
@@ -155,7 +157,7 @@ class Judge:
             now=now,
         )
         if self.listening.anew_at is not None:
-            self._hear(repository, sitting)
+            self._hear(repository, sitting, now)
         sitting.write()
         changes = [
             *sitting.tickets,
@@ -184,9 +186,14 @@ class Judge:
         """Know which maintenance there is."""
         stamp = repository.maintenance.stamp()
         fresh = self._booked_at is not None and 0 <= (now - self._booked_at).total_seconds() < MAINTENANCE_S
-        if stamp != self._stamp or not fresh:
-            self._maintenance = Book(repository.maintenance.current(now))
-            self._stamp, self._booked_at = stamp, now
+        if stamp == self._stamp and fresh:
+            return
+        if stamp != self._stamp:
+            # One may have been cancelled: who is in maintenance may be so no more.
+            for terminal_id in [name for name in self._turns if self._terminals[name].muted]:
+                self._turns.arm(terminal_id, now.timestamp())
+        self._maintenance = Book(repository.maintenance.current(now))
+        self._stamp, self._booked_at = stamp, now
 
     def _remember(self, repository: Repository, now: datetime) -> None:
         now_s = self.listening.listened_s
@@ -214,12 +221,13 @@ class Judge:
         for kept in repository.judgements.conditions():
             phase = Phase.RAISED if kept.phase == Phase.CLEARING else Phase(kept.phase)
             terminal = self._terminals.setdefault(kept.terminal_id, Terminal())
+            is_owed = kept[:3] in unticketed and self._policy.rule(kept.code).ticket
             terminal.followed[kept.component, kept.code] = Followed(
                 course=Course(phase=phase, since_s=now_s),
                 phase_since=kept.phase_since,
                 happened_at=kept.happened_at,
                 detail=kept.detail,
-                muted=kept[:3] in unticketed and self._policy.rule(kept.code).ticket,
+                owed=Owed.RESTART if is_owed else None,
             )
 
     def _remember_flaps(self, repository: Repository, now: datetime) -> None:
@@ -231,10 +239,12 @@ class Judge:
             terminal = self._terminals.setdefault(terminal_id, Terminal())
             terminal.flaps[component, code] = flapping.rebuilt(times, now, rule)
 
-    def _hear(self, repository: Repository, sitting: Sitting) -> None:
-        marked = repository.looks.take_marked(self._settings.looks_max)
-        due = self._missed(repository, self._looks.take_due(self.listening.listened_s, self._settings.looks_max))
-        looks = repository.looks.look({*marked, *due})
+    def _hear(self, repository: Repository, sitting: Sitting, now: datetime) -> None:
+        looks_max, now_s = self._settings.looks_max, self.listening.listened_s
+        marked = repository.looks.take_marked(looks_max)
+        turned = self._turns.take_due(now.timestamp(), looks_max)
+        due = self._missed(repository, self._looks.take_due(now_s, looks_max - len(turned)))
+        looks = repository.looks.look({*marked, *turned, *due})
         readings = repository.looks.readings(self._to_read(looks, set(marked)))
         sitting.read(looks, readings)
         cases = [
@@ -242,9 +252,13 @@ class Judge:
             for look in looks
         ]
         sitting.decide()
+        for terminal_id in sitting.release(self._terminals):
+            self._looks.arm(terminal_id, now_s)
         for case in cases:
-            self._looks.arm(case.look.terminal_id, sitting.follow(case))
-        sitting.release(self._terminals)
+            again = sitting.follow(case)
+            self._looks.arm(case.look.terminal_id, again.due_s)
+            if again.at is not None:
+                self._turns.arm(case.look.terminal_id, again.at.timestamp())
 
     def _missed(self, repository: Repository, due: Collection[str]) -> list[str]:
         """Of those whose deadline has come, return who is to be looked at; who is calm and was heard has time again."""
@@ -259,19 +273,21 @@ class Judge:
         return sorted(missed)
 
     def _calm_interval_s(self, terminal_id: str) -> float | None:
-        """Return how often a calm one beats; now and then it is looked at all the same, for its clock."""
+        """Return how often a calm one beats; now and then it is looked at all the same."""
         terminal = self._terminals.get(terminal_id)
-        if terminal is None or self.listening.listened_s - terminal.looked_s >= self._settings.idle_look_s:
-            return None
-        return terminal.calm_interval_s
+        return None if terminal is None or self._is_idle(terminal) else terminal.calm_interval_s
+
+    def _is_idle(self, terminal: Terminal) -> bool:
+        """Whether it is time for its clock, and for what its readings tell that wakes nobody: where it lies."""
+        return self.listening.listened_s - terminal.looked_s >= self._settings.idle_look_s
 
     def _to_read(self, looks: Sequence[Look], marked: Collection[str]) -> list[tuple[str, str]]:
-        """Return the levels whose readings changed, were not judged yet, or belong to a condition that is followed."""
+        """Return the levels whose readings changed, were not judged yet or lately, or have a condition to follow."""
         wanted = []
         for look in looks:
             terminal = self._terminals.get(look.terminal_id)
-            news = look.terminal_id in marked or terminal is None or terminal.unread or bool(terminal.followed)
-            if news and look.stream_id is not None:
+            known = terminal is not None and not (terminal.unread or terminal.followed or self._is_idle(terminal))
+            if look.stream_id is not None and (look.terminal_id in marked or not known):
                 wanted.append((look.terminal_id, look.stream_id))
         return wanted
 

@@ -233,9 +233,12 @@ class Outages:
             (kept.terminal_id, (kept.component, kept.code)): kept.phase != Phase.RAISING
             for kept in repository.judgements.conditions()
         }
+        # Whose fault has no ticket yet, in maintenance or while nobody knows whose it is, may yet be part of a pattern.
+        for terminal_id, component, code in repository.judgements.unticketed():
+            raised[terminal_id, (component, code)] = not self._policy.rule(code).ticket
         for each in stood:
             state = presences.get(each.terminal_id, State.UNKNOWN)
-            is_down = state == State.SILENT or raised.get((each.terminal_id, SILENT), False)
+            is_down = raised.get((each.terminal_id, SILENT), state == State.SILENT)
             self._patterns.remember(
                 each.terminal_id, places_of(each.placed), missed=state != State.OFF, seen=not is_down
             )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from tillwatch_collector.domain import clock_offset
@@ -17,6 +18,14 @@ from tillwatch_collector.store.looks import Look
 from tillwatch_protocol.reading import Reading
 
 
+class Owed(StrEnum):
+    """Why a fault that stands has no ticket yet, in the words of the ticket that it is due."""
+
+    MAINTENANCE = "still so at the end of a maintenance"
+    OUTAGE = "no outage explains it, or it outlasted one"
+    RESTART = "it stood without a ticket when judge began"
+
+
 @dataclass(kw_only=True, slots=True)
 class Followed:
     """A condition that is not clear."""
@@ -28,8 +37,8 @@ class Followed:
     denied_at: datetime | None = None
     denied_by: str = ""
     """The heartbeat that denied it first."""
-    muted: bool = False
-    """Its fault has no ticket, since it was raised in maintenance: it is due one when that ends."""
+    owed: Owed | None = None
+    """Its fault has no ticket, and gets one at the first look that shows it still, outside of maintenance."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,6 +56,8 @@ class Terminal:
     calm_interval_s: float | None = None
     """How often it beats, while it is online, no will waits for its hold, and nothing of it is followed: then all there
     is to see is that it was heard."""
+    muted: bool = False
+    """Whether it was in maintenance when it was last looked at."""
     looked_s: float = float("-inf")
     """Where it was last looked at with all there is to see."""
     clock: clock_offset.Clock = field(default_factory=clock_offset.Clock)

@@ -8,7 +8,7 @@ known; then what each shows is followed, and what an outage explains, or a maint
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from tillwatch_collector.domain import clock_offset, flapping, swap
 from tillwatch_collector.domain.condition import Course, Holds, Phase, Sign, advance
@@ -28,7 +28,7 @@ from tillwatch_collector.errors import HoursInvalid
 from tillwatch_collector.flows import tickets
 from tillwatch_collector.flows.changes import MACHINE, TicketChange, Why
 from tillwatch_collector.flows.outages import Outages
-from tillwatch_collector.flows.remembered import Case, Followed, Terminal
+from tillwatch_collector.flows.remembered import Case, Followed, Owed, Terminal
 from tillwatch_collector.store.judgements import ConditionKey, KeptCondition, Standing
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
@@ -81,8 +81,17 @@ class PresenceChange:
     reason: str
 
 
+class Again(NamedTuple):
+    """When a terminal is to be looked at again, whichever comes first."""
+
+    due_s: float
+    """A position of listened time: how long it may be silent, and how long a sign must last."""
+    at: datetime | None
+    """By the clock, which goes on while nobody listens: when its shop opens, or a maintenance ends."""
+
+
 class Sitting:
-    """One tick: `read` once, `see` everyone, `decide`, `follow` everyone, `release`, `write`."""
+    """One tick: `read` once, `see` everyone, `decide`, `release`, `follow` everyone, `write`."""
 
     def __init__(
         self,
@@ -133,7 +142,8 @@ class Sitting:
         self._take_in(terminal, look, readings)
         self._stand(terminal, look, verdict)
         terminal.looked_s = self._now_s
-        terminal.unread = readings is None or not fresh or verdict.state is not State.ONLINE
+        unjudged = readings is None and terminal.unread
+        terminal.unread = unjudged or not fresh or verdict.state is not State.ONLINE
         said = words(
             verdict,
             readings=readings,
@@ -144,6 +154,8 @@ class Sitting:
         if verdict.state is State.ONLINE and fresh and readings is not None:
             said |= self._said_of_serials(terminal, look)
         place = Place(terminal_id=look.terminal_id, store_id=look.store_id, merchant_id=look.merchant_id)
+        muted = self._maintenance.active(place, self._now)
+        terminal.muted = muted is not None
         case = Case(
             terminal=terminal,
             look=look,
@@ -153,7 +165,7 @@ class Sitting:
             readings=readings or (),
             said=said,
             offline=sight.said is not None and sight.said.state == PresenceState.OFFLINE,
-            muted=self._maintenance.active(place, self._now),
+            muted=muted,
         )
         self._outages.stand(self._shown(case, sight), self._now_s)
         return case
@@ -162,26 +174,31 @@ class Sitting:
         """Open, widen and end what many terminals share."""
         self.tickets += self._outages.decide(self._repository, self._now, self._now_s)
 
-    def follow(self, case: Case) -> float:
-        """Take a terminal's conditions a step further; returns the position at which it is to be looked at again."""
-        terminal = case.terminal
-        known_first = sorted(case.said, key=lambda key: (key not in terminal.followed, key))
-        dues = [case.verdict.due_s, *(self._follow(case, key, case.said[key]) for key in known_first)]
-        if case.muted and any(followed.muted for followed in terminal.followed.values()):
-            dues.append(self._now_s + (case.muted.until - self._now).total_seconds())
-        quiet = not (terminal.unread or terminal.followed or case.offline)
-        terminal.calm_interval_s = (case.look.interval_s or self._settings.interval_default_s) if quiet else None
-        return min((due_s for due_s in dues if due_s is not None), default=self._now_s + self._settings.idle_look_s)
-
-    def release(self, terminals: Mapping[str, Terminal]) -> None:
-        """Give what an outage did not explain, or what outlasted it, tickets of its own."""
+    def release(self, terminals: Mapping[str, Terminal]) -> set[str]:
+        """Owe a ticket to what an outage did not explain, or what outlasted it; returns whom to look at for it."""
+        owed = set()
         for released in self._outages.released():
             terminal = terminals.get(released.terminal_id)
             followed = terminal.followed.get(released.symptom) if terminal else None
             if followed is not None:
-                evidence = {"terminal_id": released.terminal_id, "happened_at": followed.happened_at.isoformat()}
-                reason = f"{released.symptom[1]} on {released.symptom[0]}: no outage explains it, or it outlasted one"
-                self._open_late((released.terminal_id, *released.symptom), reason, evidence)
+                followed.owed = Owed.OUTAGE
+                owed.add(released.terminal_id)
+        return owed
+
+    def follow(self, case: Case) -> Again:
+        """Take a terminal's conditions a step further; returns when it is to be looked at again."""
+        terminal = case.terminal
+        known_first = sorted(case.said, key=lambda key: (key not in terminal.followed, key))
+        dues = [case.verdict.due_s, *(self._follow(case, key, case.said[key]) for key in known_first)]
+        for key in terminal.flaps.keys() - case.said.keys():
+            self._count_flaps(case, key, ())
+        quiet = not (terminal.unread or terminal.followed or case.offline)
+        terminal.calm_interval_s = (case.look.interval_s or self._settings.interval_default_s) if quiet else None
+        idle_s = self._now_s + self._settings.idle_look_s
+        return Again(
+            due_s=min((due_s for due_s in dues if due_s is not None), default=idle_s),
+            at=min(self._turns(case), default=None),
+        )
 
     def write(self) -> None:
         """Write what changed."""
@@ -189,6 +206,14 @@ class Sitting:
         self._repository.judgements.save_conditions(self._conditions, self._cleared)
         if self._learned:
             self._repository.swaps.learn(self._learned)
+
+    def _turns(self, case: Case) -> list[datetime]:
+        """Return when the clock changes how a terminal is judged."""
+        watched = self._watching.get(case.look.store_id, ALWAYS)
+        turns = [flapping.ends_at(flap, self._policy.flapping.rule) for flap in case.terminal.flaps.values()]
+        turns.append(case.muted.until if case.muted else None)
+        turns.append(watched.until if case.verdict.state is State.OFF else None)
+        return [turn for turn in turns if turn is not None]
 
     # --- what is known of a terminal
 
@@ -346,8 +371,8 @@ class Sitting:
         followed.course = advanced.course
         if Moved.RAISED in advanced.moves:
             self._raise(case, key, followed)
-        elif followed.muted and case.muted is None and followed.course.phase is Phase.RAISED:
-            self._unmute(case, key, followed)
+        elif followed.owed and followed.course.phase is Phase.RAISED:
+            self._pay(case, key, word, followed)
         if Moved.CLEARED in advanced.moves:
             self._clear(case, key, followed)
         self._count_flaps(case, key, advanced.moves)
@@ -380,12 +405,12 @@ class Sitting:
         self._conditions.append(KeptCondition(*full_key, phase, since, followed.happened_at, followed.detail))
 
     def _raise(self, case: Case, key: Key, followed: Followed) -> None:
-        """Begin a fault; its ticket is its own, its outage's, or none while it is muted."""
+        """Begin a fault; its ticket is its own, its outage's, or none in maintenance."""
         component, code = key
         rule = self._policy.rule(code)
         ticket_id = None
-        followed.muted = rule.ticket and case.muted is not None
-        if rule.ticket and not followed.muted:
+        followed.owed = Owed.MAINTENANCE if rule.ticket and case.muted else None
+        if rule.ticket and not case.muted:
             reason = _lasted(key, rule.raise_s)
             ticket_id = self._ticket(case, key, followed, reason)
         self._repository.judgements.begin_fault(
@@ -402,25 +427,21 @@ class Sitting:
         if claim.held or claim.ticket_id is not None:
             return claim.ticket_id
         why = Why(actor=MACHINE, reason=reason, evidence=case.raise_evidence(followed))
-        return self._open((case.look.terminal_id, *key), why)
-
-    def _unmute(self, case: Case, key: Key, followed: Followed) -> None:
-        """Open what still fails at the end of a maintenance, once."""
-        followed.muted = False
-        reason = f"{key[1]} on {key[0]}: still so at the end of a maintenance"
-        ticket_id = self._ticket(case, key, followed, reason)
-        if ticket_id is not None:
-            self._repository.judgements.link_fault((case.look.terminal_id, *key), ticket_id)
-
-    def _open_late(self, full_key: ConditionKey, reason: str, evidence: dict[str, Any]) -> None:
-        ticket_id = self._open(full_key, Why(actor=MACHINE, reason=reason, evidence=evidence))
-        self._repository.judgements.link_fault(full_key, ticket_id)
-
-    def _open(self, full_key: ConditionKey, why: Why) -> int:
-        rule = self._policy.rule(full_key[2])
-        change = tickets.open_or_recur(self._repository, _identity(full_key), rule, why, self._now)
+        identity = _identity((case.look.terminal_id, *key))
+        change = tickets.open_or_recur(self._repository, identity, self._policy.rule(key[1]), why, self._now)
         self.tickets.append(change)
         return change.ticket_id
+
+    def _pay(self, case: Case, key: Key, word: Word, followed: Followed) -> None:
+        """Open the ticket that a fault is owed, once, unless it is in maintenance, or nobody knows whether it lasts."""
+        if case.muted:
+            followed.owed = Owed.MAINTENANCE
+        elif followed.owed and word.sign is Sign.ASSERTED:
+            reason = f"{key[1]} on {key[0]}: {followed.owed}"
+            followed.owed = None
+            ticket_id = self._ticket(case, key, followed, reason)
+            if ticket_id is not None:
+                self._repository.judgements.link_fault((case.look.terminal_id, *key), ticket_id)
 
     def _clear(self, case: Case, key: Key, followed: Followed) -> None:
         full_key = (case.look.terminal_id, *key)

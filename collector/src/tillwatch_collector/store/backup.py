@@ -40,10 +40,10 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from tillwatch_collector.errors import CallerError, OperatorError, StoreUnavailable
 from tillwatch_collector.store import bulk, schema, tables
 from tillwatch_collector.store.archive import Archive, BackupUnusable, Manifest, TableShape
+from tillwatch_collector.store.columns import Utc
 from tillwatch_collector.store.history import make_day_table
 from tillwatch_collector.store.processes import PROCESS, Processes
 from tillwatch_collector.store.repository import EPOCH, LEASE
-from tillwatch_collector.store.tables import Utc
 
 ROWS_AT_ONCE = 5_000
 """Where the cost of a statement is shared by enough rows; more would only hold more of them in memory."""

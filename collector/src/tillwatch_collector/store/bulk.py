@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 
 
 def as_time(connection: Connection) -> Callable[[datetime | None], Any]:
-    """Return what makes a bound value of an aware time: as `tables.Utc` stores it."""
+    """Return what makes a bound value of an aware time: as `columns.Utc` stores it."""
     return _sqlite_time if connection.dialect.name == "sqlite" else _as_it_is
 
 

@@ -6,25 +6,21 @@ write the inventory and the tokens. Facts are a function of the set of messages 
 `heard_at` and `stream_no` apart, any order and any duplication ends in the same rows.
 """
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    DateTime,
-    Dialect,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+
+from tillwatch_collector.store.columns import BigId, Json, Utc
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -37,33 +33,6 @@ NAMING = {
 
 OPEN_TICKET = text("status NOT IN ('closed', 'cancelled', 'merged')")
 """What the unique index over tickets calls open; an upsert repeats it."""
-
-
-class Utc(TypeDecorator[datetime]):
-    """An aware UTC time: SQLite keeps none of it, so it is put back on reading; a naive time is our mistake."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times; hand SQLite naive UTC and PostgreSQL aware UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"expected an aware time, got {value!r}")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return aware UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
-
-
-Json = JSON().with_variant(JSONB(), "postgresql")
-BigId = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite numbers rows by itself only where the key is an INTEGER."""
 
 
 class Table(SQLModel):
@@ -421,8 +390,8 @@ class TicketRow(Table, table=True):
     escalation_step: int = 0
     """How many of the contract's steps were taken."""
     clocks_due_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
-    """When its times are to be worked out again: at once after a step of its own or of its store's calendar, then at the
-    contract's next step of escalation; None: until something happens."""
+    """When its times are to be worked out again: at once after a step of its own or of its store's calendar, then at
+    the contract's next step of escalation; None: until something happens."""
     recurrences: int = 0
     """How often it came back while the ticket was open."""
     __table_args__ = (

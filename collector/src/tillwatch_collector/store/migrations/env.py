@@ -9,7 +9,8 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import AutoString
 
-from tillwatch_collector.store.tables import BigId, Json, Table, Utc
+from tillwatch_collector.store.columns import BigId, Json, Utc
+from tillwatch_collector.store.tables import Table
 
 
 def _render(kind: str, item: Any, _context: object) -> str | Literal[False]:

@@ -7,7 +7,7 @@ Revises: ${down_revision or "nothing"}
 import sqlalchemy as sa
 from alembic import op
 
-from tillwatch_collector.store.tables import BigId, Json, Utc
+from tillwatch_collector.store.columns import BigId, Json, Utc
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -7,7 +7,7 @@ Revises: nothing
 import sqlalchemy as sa
 from alembic import op
 
-from tillwatch_collector.store.tables import BigId, Json, Utc
+from tillwatch_collector.store.columns import BigId, Json, Utc
 
 revision = "0001"
 down_revision = None

@@ -7,7 +7,7 @@ Revises: 0002
 import sqlalchemy as sa
 from alembic import op
 
-from tillwatch_collector.store.tables import Utc
+from tillwatch_collector.store.columns import Utc
 
 revision = "0003"
 down_revision = "0002"
