@@ -98,3 +98,39 @@ def test_a_hang_while_there_is_no_connection_is_told_by_the_first_heartbeat(in_m
     core.handle(Tick(), at(35))
     (beat,) = beats(core.handle(Connected(), at(40)))
     assert beat.components[0].reason == "stale"
+
+
+def test_a_probe_that_hangs_at_its_first_look_is_in_no_heartbeat_until_its_component_is_unknown(
+    in_memory: InMemory,
+) -> None:
+    core = connected(core_on(in_memory(), stale_after_s=STALE_S, components=(PRINTER, DRAWER)))
+    core.handle(ack(core, 1), at(3))
+    look(core, 5, SHUT)
+    core.handle(Tick(), at(29.9))
+    assert PRINTER not in told(core, 29.9)
+    assert core.next_due_s(at(29.9)) == pytest.approx(0.1)
+    (beat,) = beats(core.handle(Tick(), at(30)))
+    printer = next(reading for reading in beat.components if reading.component == PRINTER)
+    assert (printer.health, printer.reason, printer.age_s) == (Health.UNKNOWN, "stale", 30)
+    assert [condition.code for condition in printer.conditions] == [ConditionCode.STALE]
+    assert events(core.handle(Tick(), at(31))) == []
+    look(core, 100, CLOSED)
+    assert told(core, 100)[PRINTER].health is Health.OK
+    batch = core.outbox.read(range(1, 10))
+    assert [event.kind for event in batch if event.component == PRINTER] == ["condition_raised", "condition_cleared"]
+
+
+def test_the_first_heartbeat_after_a_start_tells_of_nothing_that_was_not_looked_at(in_memory: InMemory) -> None:
+    core = core_on(in_memory(), stale_after_s=STALE_S, components=(PRINTER, DRAWER))
+    core.handle(Tick(), at(1))
+    (beat,) = beats(core.handle(Connected(), at(2)))
+    assert not {PRINTER, DRAWER} & {reading.component for reading in beat.components}
+
+
+def test_what_was_looked_at_once_is_awaited_no_more(in_memory: InMemory) -> None:
+    core = connected(core_on(in_memory(), stale_after_s=STALE_S, components=(PRINTER,)))
+    look(core, 5, CLOSED)
+    core.handle(Tick(), at(34.9))
+    assert told(core, 34.9)[PRINTER].health is Health.OK
+    core.handle(Tick(), at(35))
+    assert told(core, 35)[PRINTER].reason == "stale"

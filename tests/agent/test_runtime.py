@@ -363,3 +363,17 @@ def test_freshness_leaves_the_slowest_probe_room(settings: AgentConfig) -> None:
     core_settings = runtime.core_settings(settings, [FakeProbe(poll_s=30), FakeProbe(poll_s=5)])
     assert core_settings.stale_after_s == 120
     assert runtime.core_settings(settings.model_copy(update={"interval_s": 60}), []).stale_after_s == 180
+
+
+def test_the_core_is_told_all_that_is_configured() -> None:
+    document = {
+        "terminal_id": "t",
+        "printer": [{"name": "bar", "port": "/dev/ttyUSB0", "drawer_open_level": "low"}],
+        "usb_device": [{"name": "1", "kind": "scanner", "vendor_id": "0c2e", "product_id": "0b61"}],
+        "acquirer": [{"name": "bank", "host": "pay.example", "port": 443}],
+    }
+    core_settings = runtime.core_settings(config.parse(document), [])
+    named = "pos_printer:bar cash_drawer:bar scanner:1 acquirer:bank network:uplink machine:self"
+    assert core_settings.components == tuple(named.split())
+    quiet = config.parse({"terminal_id": "t", "network": {"enabled": False}, "machine": {"enabled": False}})
+    assert runtime.core_settings(quiet, []).components == ()

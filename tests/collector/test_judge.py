@@ -1,19 +1,16 @@
 """Facts to tickets, with a judge that listens through canaries; time is stepped, in seconds from START."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.collector.databases import rows
+from tests.collector.shop import Shop
 from tests.collector.words import PRINTER, at, delivered, event, events, heartbeat, offline, presence, printer, raw
 
-from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.domain.ticket import Action
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost, ReasonMissing, TicketActionIllegal, TicketUnknown
 from tillwatch_collector.flows import sitting, tickets
-from tillwatch_collector.flows.ingest import Delivery, ingest
-from tillwatch_collector.flows.judge import Judge, JudgeEffects, JudgeSettings
+from tillwatch_collector.flows.judge import Judge, JudgeSettings
 from tillwatch_collector.policies import load
 from tillwatch_collector.store import tables
 from tillwatch_collector.store.session import Store
@@ -23,61 +20,9 @@ from tillwatch_protocol.reading import Condition, Reading
 from tillwatch_protocol.topics import Message
 from tillwatch_protocol.vocabulary import Health
 
-SETTINGS = JudgeSettings(canary_s=5)
 SILENT = ("till-1", "agent:self", "silent")
 PAPER = ("till-1", PRINTER, "paper_end")
 """Raised after 30 s, cleared after 30 s."""
-
-
-class Shop:
-    """A store with a judge over it: `hear` and `blind` move its time on, one canary and one tick every five seconds."""
-
-    def __init__(self, store: Store, *, policy: Policy | None = None, settings: JudgeSettings = SETTINGS) -> None:
-        self.store = store
-        self.policy = policy or load()
-        self.settings = settings
-        self.now_s = 0.0
-        self.moves: list[tuple[str, tuple[str, str, str]]] = []
-        self.states: list[tuple[str, str, str]] = []
-        self.judge = self.load()
-        self.judge.listening = self.judge.listening.broker_connected(at(0))
-
-    def load(self) -> Judge:
-        with self.store.transaction() as repository:
-            return Judge.load(repository, self.policy, self.settings, at(self.now_s))
-
-    def take(self, *batch: Message | Delivery) -> None:
-        deliveries = [one if isinstance(one, Delivery) else delivered(one, self.now_s) for one in batch]
-        with self.store.transaction() as repository:
-            ingest(repository, deliveries, at(self.now_s))
-
-    def tick(self) -> JudgeEffects:
-        with self.store.transaction() as repository:
-            effects = self.judge.tick(repository, at(self.now_s))
-        self.moves += [(t.move, (t.subject_id, t.component, t.code)) for t in effects.tickets]
-        self.states += [(p.terminal_id, p.state, p.reason) for p in effects.presences]
-        return effects
-
-    def until(self, end_s: float, *, listening: bool = True) -> None:
-        """Pass the time, listening or not."""
-        while self.now_s < end_s:
-            self.now_s += 5
-            if listening:
-                self.judge.listening = self.judge.listening.canary_returned(at(self.now_s - 1), at(self.now_s))
-            self.tick()
-
-    def beat(self, beats: Iterable[Heartbeat], *, every_s: float = 60) -> None:
-        """Hear heartbeats, a promised interval apart."""
-        for one in beats:
-            self.take(one)
-            self.until(self.now_s + every_s)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return rows(self.store, query)
-
-    @property
-    def state(self) -> str:
-        return str(self.states[-1][1])
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from tillwatch_protocol.vocabulary import Health
 
 STORE = Node(NodeKind.STORE, "s1")
 CARRIER = Node(NodeKind.CARRIER, "c1")
+REGION = Node(NodeKind.REGION, "r1")
 
 
 @pytest.mark.parametrize(
@@ -182,13 +183,15 @@ def test_what_is_explained_is_left_out_and_two_causes_are_two() -> None:
     shown = {each: window(0, 100) for hits in members.values() for each in hits}
     groups = {store: Group(hits=hits, total=6, threshold=5) for store, hits in members.items()}
     groups[CARRIER] = Group(hits=members[stores[0]] | {"b0"}, total=40, threshold=7)
+    groups[REGION] = Group(hits=frozenset(shown), total=90, threshold=6)
     search = Search(shown, groups)
     found = []
     while (best := search.best()) is not None:
         found.append((best[0].node, best[0].elsewhere, [other.node for other in best[1]]))
         search.explain(best[0].hits)
-    # the carrier has a pattern while nothing is explained, and loses it with the first store's terminals
-    assert found == [(stores[0], 6, [stores[1], CARRIER]), (stores[1], 0, [])]
+    # the carrier has a pattern while nothing is explained, and loses it with the first store's terminals; the region
+    # keeps its own as long as a store is left
+    assert found == [(stores[0], 6, [stores[1], CARRIER, REGION]), (stores[1], 0, [REGION])]
 
 
 # --- evidence

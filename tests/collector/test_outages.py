@@ -32,7 +32,10 @@ UPLINK = "network:uplink"
 
 
 class Chain:
-    """Stores of one merchant: each till beats every minute, a quarter of them every fifteen seconds."""
+    """Stores of one merchant: each till beats every minute, a quarter of them every fifteen seconds.
+
+    All have one carrier, if it is named, but for store `x`.
+    """
 
     def __init__(self, store: Store, stores: Mapping[str, int], *, carrier: str | None = "weak") -> None:
         self.store = store
@@ -111,16 +114,16 @@ class Chain:
         return Reading(component=UPLINK, health=Health.FAULT if bad else Health.OK, conditions=conditions)
 
     def _enter(self, stores: Mapping[str, int], carrier: str | None) -> None:
+        lines = {name: None if name == "x" else carrier for name in stores}
         place = {"merchant_id": "chain", "time_zone": "UTC", "created_at": START, "watch": "always"}
-        empty: dict[str, Any] = {"opening_hours": {}, "holidays": {}, "carrier": carrier}
+        empty: dict[str, Any] = {"opening_hours": {}, "holidays": {}}
         with self.store.transaction() as repository:
             connection = repository.connection
             merchant = {"merchant_id": "chain", "name": "The Chain", "created_at": START}
             connection.execute(table_of(tables.MerchantRow).insert().values(merchant))
-            for name in stores:
-                connection.execute(
-                    table_of(tables.StoreRow).insert().values(store_id=name, name=name, **place, **empty)
-                )
+            for name, line in lines.items():
+                row = {"store_id": name, "name": name, "carrier": line, **place, **empty}
+                connection.execute(table_of(tables.StoreRow).insert().values(row))
             for name, store_id in self.tills.items():
                 row = {"terminal_id": name, "store_id": store_id, "life_cycle": "live", "created_at": START}
                 connection.execute(table_of(tables.TerminalRow).insert().values(row))
@@ -150,7 +153,10 @@ def test_a_chain_that_loses_its_network_is_one_ticket_that_is_resolved_when_all_
 def test_the_parent_is_open_when_the_first_has_missed_three(store: Store) -> None:
     chain = Chain(store, {"a": 6})
     chain.cut = set(chain.tills)
-    chain.live(195)
+    chain.live(90)
+    # it was heard at 75, and listening began at 14
+    assert chain.judge._outages.due_s == pytest.approx(75 + 183 - 14)
+    chain.live(105)
     # heard last at 75 at the earliest, three intervals and the grace, and the tick after that
     assert chain.rows("SELECT opened_at FROM ticket") == [("2026-11-21 12:04:30.000000",)]
 
@@ -215,6 +221,25 @@ def test_a_restart_in_an_outage_goes_on_with_it_and_repeats_nothing(store: Store
     assert sorted(chain.moves[1:]) == [("opened", "terminal", "a-00"), ("resolved", "store", "a")]
 
 
+@pytest.mark.parametrize("others", ["stay away", "come back"])
+def test_a_restart_while_nobody_knows_whose_a_fault_is_forgets_nobody(store: Store, others: str) -> None:
+    chain = Chain(store, {"a": 8, "b": 20}, carrier=None)
+    chain.cut = chain.these("a")
+    chain.live(75)
+    with store.transaction() as repository:
+        ingest(repository, [delivered(offline(terminal_id="a-03"), chain.now_s)], at(chain.now_s))
+    chain.live(15)
+    assert chain.rows("SELECT terminal_id, ticket_id FROM fault") == [("a-03", None)]
+    assert chain.moves == []
+    chain.restart()
+    if others == "come back":
+        chain.cut = {"a-03"}
+    chain.live(500)
+    told = ("opened", "store", "a") if others == "stay away" else ("opened", "terminal", "a-03")
+    assert chain.moves == [told]
+    assert chain.rows("SELECT count(*) FROM fault WHERE ticket_id IS NULL") == [(0,)]
+
+
 def test_a_restart_does_not_take_what_was_down_for_something_that_begins(store: Store) -> None:
     chain = Chain(store, {"a": 10}, carrier=None)
     for till in range(6):
@@ -243,10 +268,10 @@ def test_an_outage_that_reaches_further_keeps_its_one_ticket(store: Store) -> No
 
 
 def test_two_stores_that_turn_out_to_be_their_carriers_become_one_ticket(store: Store) -> None:
-    chain = Chain(store, dict.fromkeys("abcdefghij", 6))
+    chain = Chain(store, {**dict.fromkeys("abcdefghij", 6), "x": 60})
     chain.cut = chain.these("a", "b")
     chain.live(120)
-    chain.cut = set(chain.tills)
+    chain.cut = set(chain.tills) - chain.these("x")
     chain.live(500)
     assert [move for move, _, _ in chain.moves] == ["opened", "opened", "widened", "merged"]
     assert chain.open_tickets == [("carrier", "weak", None)]

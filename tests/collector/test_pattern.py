@@ -147,10 +147,14 @@ def test_an_acquirer_is_named_by_those_who_ask_it() -> None:
     stage = Stage(places)
     symptom = ("acquirer:main", "tcp_failure")
     stage.complain([each for each in places if int(each[1:]) % 2], symptom)
-    stage.complain(["t0"], ("acquirer:other", "tcp_failure"))
+    stage.complain(["t0", "t1"], ("acquirer:other", "tcp_failure"))
     stage.now_s = 60
     stage.decide()
     assert stage.named == [("opened", "acquirer", "main")]
+    stage.well(places)
+    stage.decide()
+    # t1 complained of another acquirer instead
+    assert [outage.back for outage in stage.patterns.outages] == [19]
 
 
 def test_who_complains_for_long_is_no_part_of_what_begins() -> None:
@@ -408,6 +412,21 @@ def test_a_terminal_that_moves_counts_where_it_stands() -> None:
     stage.pass_to(300, names)
     # four at the old place are too few; six at the new region are not
     assert stage.named == [("opened", "carrier", "c")]
+
+
+def test_who_is_missed_by_nobody_is_counted_nowhere_and_can_be_well_all_the_same() -> None:
+    stage = Stage(chain(1, 6))
+    names = sorted(stage.places)
+    stage.off(names)
+    for each in names:
+        # in maintenance, it was so before
+        stage.patterns.fall(each, DNS)
+        stage.stand(each, {}, missed=False, well=True)
+    stage.well(names)
+    stage.complain(names)
+    stage.now_s = 60
+    stage.decide()
+    assert [(len(f.chosen.hits), f.chosen.total) for f in stage.findings] == [(6, 6)]
 
 
 def test_remembered_terminals_are_missed_if_they_were_well() -> None:

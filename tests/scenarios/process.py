@@ -21,7 +21,7 @@ from tillwatch_collector.domain.listening import CanaryBook
 from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.flows import dispatch, epochs
 from tillwatch_collector.flows.ingest import Delivery, ingest
-from tillwatch_collector.flows.judge import Judge, JudgeSettings
+from tillwatch_collector.flows.judge import Judge, JudgeSettings, Rules
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol import topics
 from tillwatch_simulator.link import Link, LinkHabits
@@ -59,6 +59,7 @@ class Process:
     policy: Policy
     story: Story
     watcher: Watcher
+    rules: Rules = field(default_factory=Rules)
     life: Life | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class Process:
         with self.store.transaction() as repository:
             number = epochs.begin(repository, self._salt(), self.clock.now)
         with self.store.transaction() as repository:
-            judge = Judge.load(repository, self.policy, self.settings, self.clock.now)
+            judge = Judge.load(repository, self.policy, self.settings, self.clock.now, rules=self.rules)
         start_id = f"{self.chance.getrandbits(64):016x}"
         self.life = life = Life(epoch=number, judge=judge, canaries=CanaryBook(start_id=start_id))
         self._dial(life)
@@ -187,7 +188,8 @@ class Process:
                 self._fail_if_due()
         except CommitFailed:
             with self.store.transaction() as repository:
-                life.judge = Judge.load(repository, self.policy, self.settings, now, listening=life.judge.listening)
+                heard, rules = life.judge.listening, self.rules
+                life.judge = Judge.load(repository, self.policy, self.settings, now, listening=heard, rules=rules)
             return
         self.watcher.judged(effects)
 

@@ -188,9 +188,7 @@ class Terminal:
 
     def moment_at(self, at_s: float) -> Moment:
         """A moment of this boot, on this machine's clocks."""
-        return Moment(
-            monotonic_s=at_s - self._booted_s, at=self.clock.at(at_s) + timedelta(seconds=self.wall_off_s)
-        )
+        return Moment(monotonic_s=at_s - self._booted_s, at=self.clock.at(at_s) + timedelta(seconds=self.wall_off_s))
 
     def give(self, given: Input) -> None:
         """Hand an input to the core and carry out what it wants."""

@@ -1,7 +1,6 @@
 """Worlds of years in their short form: skipping quiet time changes nothing; the verdict finds what is wrong."""
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,25 +17,24 @@ from tests.scenarios.years.world import YearWorld
 from tillwatch_collector.flows.changes import Move, TicketChange
 from tillwatch_simulator.link import Span
 
-STATIONS = fleet.SHOPS[-2:]
-"""Four terminals: three that are always on, and a kiosk's."""
+SMALL = tuple(shop for shop in fleet.SHOPS if shop.store_id in {"bre1", "ham1"})
+"""Six terminals: a kiosk's, and a bistro's that closes for the afternoon; five are enough for an outage."""
 OFTEN = 60.0
 
 
-@pytest.mark.parametrize("seed", [5, 6])
-def test_a_world_that_skips_quiet_time_ends_as_one_that_does_not(seed: int) -> None:
+def test_a_world_that_skips_quiet_time_ends_as_one_that_does_not() -> None:
     ends = []
     for skips in (True, False):
-        ran = world.run(seed, days=1, shops=STATIONS, often=OFTEN, skips=skips)
+        ran = world.run(5, days=1, shops=SMALL, often=OFTEN, skips=skips)
         ends.append(dump.facts_of(ran.store) | dump.judgements_of(ran.store))
     assert dump.difference(*ends) is None
     assert ends[0]["fault"]
 
 
 @pytest.fixture(scope="module")
-def fortnight() -> Iterator[YearWorld]:
+def fortnight() -> YearWorld:
     """Two weeks of ten terminals."""
-    yield world.run(1, days=14, shops=fleet.SHOPS[-3:], often=5.0)
+    return world.run(1, days=14, shops=fleet.SHOPS[-3:], often=5.0)
 
 
 def test_a_seed_tells_the_same_story_again(fortnight: YearWorld) -> None:

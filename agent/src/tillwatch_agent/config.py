@@ -16,7 +16,15 @@ from pydantic_core import ErrorDetails
 
 from tillwatch_agent.errors import OperatorError
 from tillwatch_agent.usb import UsbIds
-from tillwatch_protocol.vocabulary import COMPONENTS_MAX, Code, IntervalS, Kind, TerminalId
+from tillwatch_protocol.vocabulary import (
+    COMPONENTS_MAX,
+    MACHINE_SELF,
+    NETWORK_UPLINK,
+    Code,
+    IntervalS,
+    Kind,
+    TerminalId,
+)
 
 FILE_BYTES_MAX = 256 * 1024
 """A generous file for a full counter has some 10 KB; what is larger is not a configuration."""

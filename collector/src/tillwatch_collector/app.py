@@ -26,6 +26,7 @@ from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigErro
 from tillwatch_collector.courier import Courier
 from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.epoch import SALT_BITS
+from tillwatch_collector.domain.outage import NodeKind, OutageSettings
 from tillwatch_collector.engine import Clock, Engine, EngineSettings
 from tillwatch_collector.errors import OperatorError, StoreUnavailable
 from tillwatch_collector.flows import dispatch, epochs, notices
@@ -345,6 +346,12 @@ def _judge_settings(config: CollectorConfig, process: str) -> JudgeSettings:
         lost_hold_s=judge.lost_hold_s * judge.hold_scale,
         opening_grace_s=judge.opening_grace_s,
         closing_grace_s=judge.closing_grace_s,
+        outages=OutageSettings(
+            hits_min=config.outages.terminals_min,
+            share_pct=config.outages.share_pct,
+            share_pct_of={NodeKind.FLEET: config.outages.fleet_pct},
+            span_s=config.outages.span_s,
+        ),
     )
 
 

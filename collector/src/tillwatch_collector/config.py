@@ -132,6 +132,22 @@ class JudgeConfig(_Section):
     """An idle tick reads a few rows, some milliseconds of work; a fault waits half of this on average."""
 
 
+SharePct = Annotated[float, Field(gt=0, le=100)]
+
+
+class OutageConfig(_Section):
+    """When many terminals have one cause; see `domain.outage`."""
+
+    terminals_min: Annotated[int, Field(ge=2, le=10_000)] = 5
+    """Fewer than this are single troubles, whatever share of a place they are."""
+    share_pct: SharePct = 50.0
+    """Of a store's, carrier's, merchant's, region's, broker's or release's terminals."""
+    fleet_pct: SharePct = 30.0
+    """Of all."""
+    span_s: Annotated[float, Field(gt=0, le=3600)] = 180.0
+    """How far apart conditions of one cause may show."""
+
+
 class SlaConfig(_Section):
     """What service contracts promise."""
 
@@ -201,6 +217,7 @@ class CollectorConfig(BaseSettings):
     embedded_broker: EmbeddedBrokerConfig = Field(default_factory=EmbeddedBrokerConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
+    outages: OutageConfig = Field(default_factory=OutageConfig)
     sla: SlaConfig = Field(default_factory=SlaConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     history: HistoryConfig = Field(default_factory=HistoryConfig)

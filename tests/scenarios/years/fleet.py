@@ -1,4 +1,4 @@
-"""Who is watched in a world of years: merchants, stores with their own hours, time zones, carriers, and their terminals.
+"""Who is watched in a world of years: merchants, stores with hours, zones and carriers of their own, and terminals.
 
 The same fleet in every world; what happens to it is drawn (`story`).
 """

@@ -16,9 +16,9 @@ from tests.scenarios.clock import Clock
 from tests.scenarios.letters import read
 from tests.scenarios.watcher import Watcher
 
+from tillwatch_collector.flows.changes import TicketChange
 from tillwatch_collector.flows.ingest import Delivery
 from tillwatch_collector.flows.judge import JudgeEffects
-from tillwatch_collector.flows.changes import TicketChange
 from tillwatch_protocol import topics
 from tillwatch_protocol.heartbeat import Presence, PresenceState
 from tillwatch_protocol.topics import Direction

@@ -11,7 +11,6 @@ A change violates this when a round is skipped in which judge would have done so
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from tests.scenarios.broker import Packet
 from tests.scenarios.process import Life, Process
@@ -39,6 +38,8 @@ class Rounds(Process):
     skips: bool = True
     wake_terminals: Callable[[], None] = field(default=lambda: None)
     """Told before the process's own trouble."""
+    round_begins: Callable[[Life, float], None] = field(default=lambda _life, _at_s: None)
+    """Told before a round, and as of when it is: who is looked at must be awake."""
     round_ended: Callable[[Life], None] = field(default=lambda _life: None)
     rounds: int = field(default=0, init=False)
     asleep: bool = field(default=False, init=False)
@@ -115,7 +116,9 @@ class Rounds(Process):
         at_s = max(self._round_s(math.ceil, due_s), self._round_s(math.floor) + ROUND_S)
         if at_s < self._planned_s:
             self._planned_s = at_s
-            self.clock.call_at(at_s, lambda: self._round(life) if (life, at_s) == (self.life, self._planned_s) else None)
+            self.clock.call_at(
+                at_s, lambda: self._round(life) if (life, at_s) == (self.life, self._planned_s) else None
+            )
 
     def _round(self, life: Life) -> None:
         self._planned_s = math.inf
@@ -135,6 +138,7 @@ class Rounds(Process):
         now = self.clock.at(at_s)
         if self.asleep:
             self._hear_canaries(life, at_s)
+            self.round_begins(life, at_s)
         batch = [delivery for delivery in life.inbox if delivery.received_at <= now]
         life.inbox = [delivery for delivery in life.inbox if delivery.received_at > now]
         if batch:

@@ -2,8 +2,8 @@
 
 A core that is connected, owes nobody an answer and has nothing in its outbox does the same thing until something
 touches it: it looks at its parts, and says its level at its phase of the interval. The collector keeps the newest level
-only. So a terminal that its collector is calm about may sleep; whatever touches it (its story, its link, a message, the
-collector's own trouble) wakes it first, and then it has said and looked as often as it would have: the last look and the
+only. So a terminal that its collector is calm about may sleep. Whatever touches it (its story, its link, a message, the
+collector's own trouble) wakes it first; then it has said and looked as often as it would have: the last look and the
 last heartbeats are done by the core itself, at their own moments, and the ones before are counted.
 
 A change violates this when a terminal that slept and one that did not can be told apart by what the collector keeps.
@@ -128,15 +128,17 @@ class Sleeper(Terminal):
 
     def _fires_s(self, core: Core, beats: int) -> list[float]:
         """Count the heartbeats up to now, and return when the last of them were; the core stands before those."""
-        session, booted_s, now_s = core._session, self._booted_s, self.clock.now_s  # noqa: SLF001 - moved from outside
+        session, booted_s, now_s = core._session, self._booted_s, self.clock.now_s
         first_s, interval_s = session.beat_at_s, session.interval_s
         most = max(0, math.floor((now_s - booted_s - first_s) / interval_s) + 2)
-        numbered = [(number, _beat_s(first_s, session.phase_s, interval_s, number)) for number in range(most)[-4 - beats :]]
+        numbered = [
+            (number, _beat_s(first_s, session.phase_s, interval_s, number)) for number in range(most)[-4 - beats :]
+        ]
         fires = [(number, beat_s) for number, beat_s in numbered if grid_s(booted_s + beat_s) < now_s][-beats:]
         if fires:
             number, beat_s = fires[0]
-            core._session = replace(session, beat_at_s=beat_s)  # noqa: SLF001
-            core._beat_no += number  # noqa: SLF001
+            core._session = replace(session, beat_at_s=beat_s)
+            core._beat_no += number
         return [grid_s(booted_s + beat_s) for _, beat_s in fires]
 
     def _do(self, life: Life, given: Input, at_s: float) -> None:
@@ -158,9 +160,9 @@ PROCESS_WAY_S = 2.0**-9
 
 
 def _is_steady(core: Core) -> bool:
-    session = core._session  # noqa: SLF001
+    session = core._session
     waits = session.beat_wanted or min(session.answer_at_s, session.held_until_s) < math.inf
-    owes = len(core.outbox.backlog) or core._unwritten  # noqa: SLF001
+    owes = len(core.outbox.backlog) or core._unwritten
     return core.phase is Phase.ONLINE and session.sends and not waits and not owes
 
 

@@ -38,6 +38,8 @@ class Kind(Enum):
     """The machine is gone; another one takes its place days later."""
     REPAIR = "repair"
     """Sent in, as the inventory says."""
+    MAINTENANCE = "maintenance"
+    """A store's, as people entered it before."""
     LINE = "line"
     """A store's line carries nothing."""
     CARRIER = "carrier"
@@ -71,10 +73,11 @@ RATES: dict[Kind, Rate] = {
     Kind.FORGOTTEN: Rate(a_year=0.5, lasts_s=(HOUR_S, 3 * HOUR_S), because="a till that nobody needs in the morning"),
     Kind.CRASH: Rate(a_year=4, lasts_s=(5, 30), because="a supervisor starts it again within half a minute"),
     Kind.REBOOT: Rate(a_year=6, lasts_s=(90, 300), because="updates of the system, and 'switch it off and on again'"),
-    Kind.DEAD: Rate(a_year=0.05, lasts_s=(DAY_S, 5 * DAY_S), because="one in twenty a year; replaced as AFTER_SALES says"),
-    Kind.REPAIR: Rate(a_year=0.1, lasts_s=(3 * DAY_S, 10 * DAY_S), because="complex repairs take 3 to 7 days or longer"),
-    Kind.LINE: Rate(a_year=3, lasts_s=(3 * MINUTE_S, 8 * HOUR_S), because="a business line: 99.9 % is nine hours a year"),
-    Kind.CARRIER: Rate(a_year=1, lasts_s=(15 * MINUTE_S, 6 * HOUR_S), because="the yearly outage that is in the news"),
+    Kind.DEAD: Rate(a_year=0.05, lasts_s=(DAY_S, 5 * DAY_S), because="one in twenty; replaced in days"),
+    Kind.REPAIR: Rate(a_year=0.1, lasts_s=(3 * DAY_S, 10 * DAY_S), because="a complex repair takes a week"),
+    Kind.MAINTENANCE: Rate(a_year=4, lasts_s=(HOUR_S, 4 * HOUR_S), because="stocktaking, new shelves, new lines"),
+    Kind.LINE: Rate(a_year=3, lasts_s=(3 * MINUTE_S, 8 * HOUR_S), because="99.9 % is nine hours a year"),
+    Kind.CARRIER: Rate(a_year=1, lasts_s=(15 * MINUTE_S, 6 * HOUR_S), because="the one in the news"),
     Kind.REGION: Rate(a_year=0.5, lasts_s=(10 * MINUTE_S, 4 * HOUR_S), because="power and exchange points"),
     Kind.ALL: Rate(a_year=0.5, lasts_s=(5 * MINUTE_S, 2 * HOUR_S), because="the host of broker and collector"),
     Kind.FLAPPING: Rate(a_year=0.2, lasts_s=(HOUR_S, 10 * HOUR_S), because="loose plugs: one till in five"),
@@ -83,15 +86,15 @@ RATES: dict[Kind, Rate] = {
     Kind.COLLECTOR: Rate(a_year=24, lasts_s=(5, 10 * MINUTE_S), because="releases and updates, twice a month"),
     Kind.BLIND: Rate(a_year=12, lasts_s=(20, 15 * MINUTE_S), because="full disks, backups, networks of the host"),
 }  # fmt: skip
-"""Of a terminal; of a store (LINE); of a carrier, a region; of the installation (ALL and the observer's)."""
+"""Of a terminal; of a store (LINE, MAINTENANCE); of a carrier, a region; of the installation (ALL and of observers)."""
 
 FLAWS: tuple[tuple[str, str, Rate], ...] = (
     (PRINTER.component, C.PAPER_END, Rate(a_year=12, lasts_s=(60, 20 * MINUTE_S), because="a roll a month")),
     (PRINTER.component, C.COVER_OPEN, Rate(a_year=12, lasts_s=(20, 5 * MINUTE_S), because="a roll a month")),
-    (PRINTER.component, C.NO_RESPONSE, Rate(a_year=1.5, lasts_s=(60, 8 * HOUR_S), because="cables, power supplies")),
-    (PRINTER.component, C.CUTTER_ERROR, Rate(a_year=0.5, lasts_s=(10 * MINUTE_S, 2 * DAY_S), because="1.5 million cuts")),
+    (PRINTER.component, C.NO_RESPONSE, Rate(a_year=1.5, lasts_s=(60, 8 * HOUR_S), because="cables")),
+    (PRINTER.component, C.CUTTER_ERROR, Rate(a_year=0.5, lasts_s=(10 * MINUTE_S, 2 * DAY_S), because="they wear")),
     (SCANNER.component, C.NOT_ATTACHED, Rate(a_year=2, lasts_s=(30, 4 * HOUR_S), because="plugs that are pulled")),
-    (UPLINK.component, C.DNS_FAILURE, Rate(a_year=1, lasts_s=(30, HOUR_S), because="resolvers of providers")),
+    (UPLINK.component, C.DNS_FAILURE, Rate(a_year=1, lasts_s=(30, HOUR_S), because="resolvers")),
     (ACQUIRER.component, C.TLS_FAILURE, Rate(a_year=0.5, lasts_s=(60, 3 * HOUR_S), because="certificates")),
     (ACQUIRER.component, C.TCP_REFUSED, Rate(a_year=1, lasts_s=(30, 2 * HOUR_S), because="hosts in maintenance")),
     (MACHINE.component, C.DISK_LOW, Rate(a_year=0.1, lasts_s=(HOUR_S, 3 * DAY_S), because="logs")),
@@ -178,6 +181,7 @@ def drawn(seed: int, *, days: int, shops: tuple[Shop, ...] = SHOPS, often: float
     _draw_shared(story, rng)
     for shop in shops:
         _draw_node(story, rng, Kind.LINE, ("store", shop.store_id), shop.terminal_ids)
+        _draw_node(story, rng, Kind.MAINTENANCE, ("store", shop.store_id), shop.terminal_ids)
         for terminal_id in shop.terminal_ids:
             _draw_terminal(story, chance(seed, f"year:{terminal_id}"), shop, terminal_id)
     for terminal_id in story.terminal_ids:
@@ -201,12 +205,10 @@ def _draw_shared(story: YearStory, rng: Random) -> None:
             continue
         busy.append(cause.span)
         if cause.kind is Kind.BLIND:
-            story.blind.append(Blind(span=cause.span, hoards=rng.random() < 0.5))  # noqa: PLR2004 - a coin
+            story.blind.append(Blind(span=cause.span, hoards=rng.random() < 0.5))
 
 
-def _draw_node(
-    story: YearStory, rng: Random, kind: Kind, node: tuple[str, str], terminals: tuple[str, ...]
-) -> None:
+def _draw_node(story: YearStory, rng: Random, kind: Kind, node: tuple[str, str], terminals: tuple[str, ...]) -> None:
     for span in _spans(rng, RATES[kind], story):
         story.causes.append(Cause(kind=kind, span=span, terminals=terminals, node=node))
 
@@ -214,7 +216,7 @@ def _draw_node(
 def _draw_terminal(story: YearStory, rng: Random, shop: Shop, terminal_id: str) -> None:
     days = list(_switched_on(story, rng, shop, terminal_id))
     broken = list(_broken(story, rng, terminal_id, days))
-    story.runs[terminal_id] = list(_runs(story, rng, terminal_id, days, broken))
+    story.runs[terminal_id] = list(_runs(days, broken))
     story.flaws[terminal_id] = list(_flaws(story, rng, terminal_id))
     story.clock_steps[terminal_id] = sorted(_clock_steps(story, rng, terminal_id))
 
@@ -264,13 +266,7 @@ def _broken(
             yield kind, span
 
 
-def _runs(
-    story: YearStory,
-    rng: Random,
-    terminal_id: str,
-    days: Sequence[tuple[Span, End]],
-    broken: Sequence[tuple[Kind, Span]],
-) -> Iterator[Run]:
+def _runs(days: Sequence[tuple[Span, End]], broken: Sequence[tuple[Kind, Span]]) -> Iterator[Run]:
     ends = {Kind.DEAD: End.CUT, Kind.REPAIR: End.STOPPED, Kind.CRASH: End.KILLED, Kind.REBOOT: End.STOPPED}
     after: tuple[Kind, Span] | None = None
     for day, habit in days:

@@ -110,7 +110,7 @@ def _draw_day(troubles: Troubles, rng: Random, day: int) -> None:
     _draw_station(troubles, rng, day, station)
     _draw_observer(troubles, rng, day)
     _draw_night(troubles, rng, day)
-    troubles.poison_s += [beside_s(day * DAY_S + rng.uniform(HOUR_S, 23 * HOUR_S)) for _ in range(3)]
+    troubles.poison_s += [_at_s(day, rng.uniform(18.0, 19.2)) for _ in range(3)]
 
 
 def _draw_morning(troubles: Troubles, rng: Random, day: int, market: list[str]) -> None:
@@ -130,7 +130,11 @@ def _draw_noon(troubles: Troubles, rng: Random, day: int, market: list[str]) -> 
     scope, scope_id = rng.choice(scopes)
     troubles.upkeep.append(Upkeep(scope=scope, scope_id=scope_id, span=span))
     begins_s = span.start_s + rng.uniform(2, 6) * MINUTE_S
-    _cut(troubles, market[1], Span(start_s=beside_s(begins_s), end_s=beside_s(span.end_s + rng.uniform(8, 20) * MINUTE_S)))
+    _cut(
+        troubles,
+        market[1],
+        Span(start_s=beside_s(begins_s), end_s=beside_s(span.end_s + rng.uniform(8, 20) * MINUTE_S)),
+    )
     lasting = Span(start_s=beside_s(begins_s), end_s=beside_s(span.end_s + rng.uniform(8, 20) * MINUTE_S))
     _flaw(troubles, market[2], PRINTER.component, C.NO_RESPONSE, lasting)
     passing = Span(start_s=beside_s(begins_s), end_s=beside_s(begins_s + 10 * MINUTE_S))

@@ -17,7 +17,7 @@ from tests.scenarios.clock import BEGINNING
 from tests.scenarios.model import ACQUIRER, PRINTER, SCANNER, UPLINK
 from tests.scenarios.years.record import Moved
 from tests.scenarios.years.spans import joined, length_s, within, without
-from tests.scenarios.years.story import OBSERVERS, SHARED, Cause, Kind, YearStory
+from tests.scenarios.years.story import OBSERVERS, SHARED, Cause, Kind
 from tests.scenarios.years.world import YearWorld
 
 from tillwatch_collector.flows.changes import Move
@@ -50,8 +50,13 @@ class Verdict:
     detected_s: list[float] = field(default_factory=list)
     """From the last proof of life to the fault."""
     false_tickets: list[str] = field(default_factory=list)
+    """That nothing of the story explains; of these:"""
+    short_tickets: list[str] = field(default_factory=list)
+    """about a line that was back, or an agent that was started again, before three intervals were over,"""
     observer_tickets: list[str] = field(default_factory=list)
+    """in the wake of the collector's or broker's own trouble,"""
     night_tickets: list[str] = field(default_factory=list)
+    """and about who is switched off by habit."""
     missed: list[str] = field(default_factory=list)
     expected: int = 0
     """Faults that had to be found."""
@@ -156,20 +161,25 @@ class _Case:
         if self._explained(moved):
             return
         said = f"{at_s:.0f} s: {change.move} {change.subject_kind} {change.subject_id} {change.component} {change.code}"
-        night = any(c.kind is Kind.NIGHT for c in self._causes(change.subject_id, at_s - LATE_S, at_s))
-        observed = any(s.start_s <= at_s <= s.end_s + SETTLE_S for s in self.observers)
         found.false_tickets.append(said)
-        if observed:
+        if self._is_short(moved):
+            found.short_tickets.append(said)
+        elif any(s.start_s <= at_s <= s.end_s + SETTLE_S for s in self.observers):
             found.observer_tickets.append(said)
-        elif night:
+        elif any(c.kind is Kind.NIGHT for c in self._causes(change.subject_id, at_s - LATE_S, at_s)):
             found.night_tickets.append(said)
+
+    def _is_short(self, moved: Moved) -> bool:
+        """Whether it is about a silence of less than three intervals."""
+        at_s, change = moved
+        mutes = self.unwell.get(change.subject_id, [])
+        about = (change.component, change.code) == SILENT
+        return about and any(mute.start_s <= at_s and mute.end_s >= at_s - LATE_S for mute in mutes)
 
     def _explained(self, moved: Moved) -> bool:
         at_s, change = moved
         if change.subject_kind != "terminal":
-            return any(
-                cause.span.start_s <= at_s <= cause.span.end_s + SETTLE_S for cause in self.story.of(*SHARED)
-            )
+            return any(cause.span.start_s <= at_s <= cause.span.end_s + SETTLE_S for cause in self.story.of(*SHARED))
         name = (change.component, change.code)
         causes = self._causes(change.subject_id, at_s - LATE_S, at_s)
         if name == SILENT:
@@ -265,7 +275,7 @@ class _Case:
         shared = self.story.of(*SHARED)
         for cause in shared:
             apart = Span(start_s=cause.span.start_s - SETTLE_S, end_s=cause.span.end_s + SETTLE_S)
-            others = [c.span for c in shared if c is not cause] + self.unsure
+            others = [c.span for c in [*shared, *self.story.of(Kind.MAINTENANCE)] if c is not cause] + self.unsure
             meets = any(s.start_s <= apart.end_s and s.end_s >= apart.start_s for s in others)
             if not meets and len(self._hit(cause)) >= PARENT_MIN:
                 yield cause

@@ -28,13 +28,21 @@ from tests.scenarios.years.sleeper import Sleeper
 from tests.scenarios.years.story import DAY_S, Cause, End, Kind, Run, YearStory, drawn
 
 from tillwatch_collector import policies
+from tillwatch_collector.domain.inventory import LifeCycle
+from tillwatch_collector.domain.maintenance import Maintenance, Scope
 from tillwatch_collector.flows.judge import JudgeSettings
+from tillwatch_collector.store.inventory import Inventory
 from tillwatch_collector.store.session import Store
 from tillwatch_simulator.link import LinkHabits
 
 LINES = LinkHabits(latency_s=32 * STEP_S, breaks_per_hour=0.02, half_open_share=0.5)
 """A break every other day: DSL lines that are dialled anew, cells that are left."""
 STEPS_MAX = 2_000_000_000
+PERSON = "person:ann"
+ENTERED_S = 1800.0
+"""How long before it begins, and after it ended, people enter something."""
+IDLE_LOOK_S = 600.0
+"""By then judge has looked at everyone."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -115,6 +123,10 @@ class YearWorld:
                 self.deadlines[terminal_id] = foresight.suspend(life.judge, terminal_id)
                 terminal.sleep()
 
+    def _wake_looked_at(self, life: Life, at_s: float) -> None:
+        for terminal_id in foresight.turning(life.judge, self.clock.at(at_s).timestamp()):
+            self.terminals[terminal_id].wake()
+
     def _woken(self, terminal: Sleeper) -> None:
         """Have judge look at it again as it would have."""
         deadline = self.deadlines.pop(terminal.terminal_id)
@@ -138,10 +150,13 @@ class YearWorld:
 
     def _schedule(self) -> None:
         call_at, process = self.clock.call_at, self.process
-        process.wake_terminals, process.round_ended = self._wake_terminals, self._let_sleep
+        process.wake_terminals = self._wake_terminals
+        process.round_begins, process.round_ended = self._wake_looked_at, self._let_sleep
         call_at(BESIDE_S, self._start)
         for cause in self.story.of(Kind.BROKER, Kind.COLLECTOR, Kind.BLIND):
             self._schedule_trouble(cause)
+        for cause in self.story.of(Kind.REPAIR, Kind.MAINTENANCE):
+            self._schedule_people(cause)
         for terminal_id, terminal in self.terminals.items():
             terminal.late, terminal.woken = self._hear_late, self._woken
             for run in self.story.runs[terminal_id]:
@@ -164,6 +179,36 @@ class YearWorld:
             down_s = end_s - start_s
             self.clock.call_at(start_s, lambda: self.broker.take_habits(Habits(down_s=(down_s, down_s))))
             self.clock.call_at(start_s, self.broker.restart)
+
+    def _schedule_people(self, cause: Cause) -> None:
+        """Let people enter what they know before: who is sent in, and where something is done."""
+        start_s, end_s = cause.span.start_s, cause.span.end_s
+        if cause.kind is Kind.MAINTENANCE:
+            self.clock.call_at(start_s - ENTERED_S, lambda: self._maintain(cause))
+            self.clock.call_at(start_s, lambda: self.process.wake(start_s + IDLE_LOOK_S))
+            return
+        (terminal_id,) = cause.terminals
+        self.clock.call_at(start_s - ENTERED_S, lambda: self._turn(terminal_id, "in_repair"))
+        self.clock.call_at(end_s + ENTERED_S, lambda: self._turn(terminal_id, "live"))
+
+    def _maintain(self, cause: Cause) -> None:
+        maintenance = Maintenance(
+            scope_kind=Scope.STORE,
+            scope_id=cause.node[1],
+            starts_at=self.clock.at(cause.span.start_s),
+            ends_at=self.clock.at(cause.span.end_s),
+            reason="stocktaking",
+        )
+        with self.store.transaction() as repository:
+            repository.maintenance.add(maintenance, actor=PERSON, now=self.clock.now)
+
+    def _turn(self, terminal_id: str, life_cycle: str) -> None:
+        self.process.wake()
+        with self.store.transaction() as repository:
+            inventory = Inventory(repository.connection)
+            known = inventory.terminal(terminal_id)
+            assert known is not None
+            inventory.put_terminal(known.model_copy(update={"life_cycle": LifeCycle(life_cycle)}), self.clock.now)
 
     def _schedule_run(self, terminal: Sleeper, run: Run) -> None:
         ends: dict[End, Callable[[], None]] = {

@@ -315,7 +315,6 @@ def _merge(hand: Hand, ticket_id: int, into_id: int) -> list[TicketChange]:
 def _adopt(repository: Repository, ticket_ids: Sequence[int], outage: Outage, now: datetime) -> None:
     """Make tickets that terminals already had for the same part of their outage's, so that nobody is told of them."""
     why = Why(actor=MACHINE, reason=f"part of outage {outage.outage_id}", evidence={"outage_id": outage.outage_id})
-    for ticket in repository.tickets.get_all(ticket_ids):
-        if ticket.ticket_id != outage.ticket_id:
-            hand = Hand(repository=repository, why=why, now=now).because(parent_id=outage.ticket_id)
-            hand.note(ticket, "set_parent", parent_id=outage.ticket_id)
+    hand = Hand(repository=repository, why=why, now=now).because(parent_id=outage.ticket_id)
+    for ticket in repository.tickets.get_all({*ticket_ids} - {outage.ticket_id}):
+        hand.note(ticket, "set_parent", parent_id=outage.ticket_id)
