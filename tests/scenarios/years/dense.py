@@ -111,7 +111,9 @@ class DenseWorld(Watcher):
 
     def _poison(self) -> None:
         """Let a stranger send what nobody can use, in a terminal's name."""
-        topic = topics.HEARTBEAT.of(BISTRO.terminal_ids[0])
+        name = BISTRO.terminal_ids[0]
+        self.years.terminals[name].wake(beats=2)
+        topic = topics.HEARTBEAT.of(name)
         payload = f'{{"note": "{CARD}"'.encode()
         self.years.process.received(Packet(topic=topic, payload=payload, qos=0, retain=False), retained=False)
 
