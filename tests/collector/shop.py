@@ -202,6 +202,13 @@ class Street(Shop):
         kept = tuple(reading for reading in WELL if reading.component != component)
         self.says |= dict.fromkeys(names, (wrong, *kept))
 
+    def watch_always(self, store_id: str) -> None:
+        """Change how a store is watched, as the inventory's doors do."""
+        with self.store.transaction() as repository:
+            row = table_of(tables.StoreRow)
+            repository.connection.execute(row.update().where(row.c.store_id == store_id).values(watch="always"))
+            repository.facts.mark(sorted(self.these(store_id)))
+
     def _place(self, stores: Mapping[str, int], place: Mapping[str, Any]) -> None:
         entered: dict[str, Any] = {"merchant_id": "chain", "time_zone": "UTC", "created_at": START, "watch": "always"}
         entered |= {"opening_hours": {}, "holidays": {}, **place}

@@ -1,6 +1,5 @@
 """Which device stands there, which clock it has, and whether there are two of it: as judge tells it."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -33,7 +32,7 @@ class Counter(Shop):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.numbers: Iterator[int] = count(1)
+        self.numbers = count(1)
 
     def tell(self, *components: Reading, times: int = 1) -> None:
         self.beat([heartbeat(next(self.numbers), *components) for _ in range(times)])

@@ -1,4 +1,4 @@
-"""Maintenance, as judge heeds it: nothing is told meanwhile, all is judged; what still fails at its end is told once."""
+"""Maintenance, as judge heeds it: nothing is told meanwhile, all is judged, and what still fails at its end is told."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo

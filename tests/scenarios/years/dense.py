@@ -1,6 +1,6 @@
 """A dense world: the troubles of some days, the people, and every rule, from one seed. Run one again with
 
-    .venv/bin/python -m tests.scenarios.years.dense --seed 3
+.venv/bin/python -m tests.scenarios.years.dense --seed 3
 """
 
 import argparse
@@ -33,7 +33,7 @@ class _Talkative(Look):
 
     def observation(self) -> Observation:
         plain = super().observation()
-        codes = dict.fromkeys(plain.true_codes, f"while {CARD} was paid with")
+        codes: dict[str, str | None] = dict.fromkeys(plain.true_codes, f"while {CARD} was paid with")
         return replace(plain, true_codes=codes, facts={"last_receipt": CARD})
 
 

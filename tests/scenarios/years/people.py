@@ -7,10 +7,10 @@ A change violates this when somebody reads more than tickets to know what to do.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from random import Random
 from typing import Protocol
 
 from sqlalchemy import func, select
@@ -23,7 +23,6 @@ from tillwatch_collector.desk import Author, Desk
 from tillwatch_collector.domain.delivery import DELIVERED, Outcome, Verdict
 from tillwatch_collector.domain.inventory import LifeCycle
 from tillwatch_collector.domain.maintenance import Maintenance, Scope
-from tillwatch_collector.domain.message import Style
 from tillwatch_collector.domain.notification import Route, Routes
 from tillwatch_collector.domain.ticket import FINAL, Action, Origin, PendingOn, RepairMode, Status, actions_of
 from tillwatch_collector.flows import notices
@@ -83,17 +82,25 @@ class Told(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class Receiver:
-    """Takes messages, and at times is away."""
+    """Takes messages, from any thread, and at times is away; what it took is looked at after the courier's round."""
 
-    chance: Random
-    told: Told
+    seed: int
+    taken: list[tuple[Route, Letter]] = field(default_factory=list)
+    _attempts: Counter[int] = field(default_factory=Counter)
 
     def send(self, route: Route, letter: Letter, _now: datetime) -> Outcome:
         """Take a message, or fail."""
-        if self.chance.random() < AWAY_SHARE:
+        self._attempts[letter.delivery_id] += 1
+        attempt = f"{letter.delivery_id}:{self._attempts[letter.delivery_id]}"
+        if chance(self.seed, f"receiver:{attempt}").random() < AWAY_SHARE:
             return Outcome(verdict=Verdict.FAILED, error="expected an answer, got none")
-        self.told.letter(route, letter)
+        self.taken.append((route, letter))
         return DELIVERED
+
+    def take(self) -> list[tuple[Route, Letter]]:
+        """Return what came since the last call, in the order of the messages."""
+        taken, self.taken = self.taken, []
+        return sorted(taken, key=lambda pair: pair[1].delivery_id)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,17 +117,18 @@ class People:
     routes: Routes = ROUTES
     desk: Desk = field(init=False)
     courier: Courier = field(init=False)
+    receiver: Receiver = field(init=False)
     _posts_s: float = math.inf
 
     def __post_init__(self) -> None:
         """Sit down, and note what the day brings."""
         self.desk = Desk(store=self.store, policy=policies.load(None), tell=self._tell)
-        words: dict[str, Style] = styles(self.routes, None)
+        self.receiver = Receiver(seed=self.seed)
         self.courier = Courier(
             self.store,
             self.routes,
-            words,
-            sender=Receiver(chance=chance(self.seed, "receiver"), told=self.told),
+            styles(self.routes, None),
+            sender=self.receiver,
             metrics=Metrics(),
             now=lambda: self.clock.now,
             jitter=lambda: 0.5,
@@ -141,7 +149,7 @@ class People:
         if change.move in {Move.OPENED, Move.REOPENED}:
             for number, (action, do) in enumerate(WORK, start=1):
                 self.clock.call_at(at_s + number * rng.uniform(40, 400), self._step(change.ticket_id, action, do))
-        elif change.move is Move.RESOLVED and rng.random() < 0.5:  # noqa: PLR2004 - a coin
+        elif change.move is Move.RESOLVED and rng.random() < 0.5:
             self.clock.call_at(at_s + rng.uniform(600, 7200), self._step(change.ticket_id, Action.CLOSE, _close))
 
     def post(self) -> None:
@@ -168,6 +176,8 @@ class People:
     def _post(self) -> None:
         self._posts_s = math.inf
         self.courier.round()
+        for route, letter in self.receiver.take():
+            self.told.letter(route, letter)
         self.post()
 
     def _step(self, ticket_id: int, action: Action | None, do: Doing) -> Callable[[], None]:
@@ -228,4 +238,4 @@ def _close(desk: Desk, ticket_id: int, by: Author) -> TicketChange:
 
 def _status(store: Store, ticket_id: int) -> Status:
     with store.reading() as connection:
-        return Status(connection.scalar(select(TICKET.c.status).where(TICKET.c.ticket_id == ticket_id)))
+        return Status(str(connection.scalar(select(TICKET.c.status).where(TICKET.c.ticket_id == ticket_id))))

@@ -92,6 +92,11 @@ class Rounds(Process):
         if self.life is not None and self.asleep:
             self._plan(self.life, self._due_s(self.life))
 
+    def nudge(self) -> None:
+        """Do the next round: something was written that judge is to look at."""
+        if self.life is not None:
+            self._plan(self.life, self.clock.now_s)
+
     # --- rounds
 
     def _begin_rounds(self, life: Life) -> None:

@@ -18,6 +18,7 @@ from tests.scenarios.years.rounds import ROUND_S
 from tests.scenarios.years.story import Cause
 from tests.scenarios.years.troubles import Call
 from tests.scenarios.years.truth import (
+    BEATS_S,
     GRACE_S,
     INTERVAL_S,
     PARENT_MIN,
@@ -73,7 +74,9 @@ class Rule(Watcher):
     def require(self, holds: object, said: str) -> None:
         """Raise `RuleBroken` unless it holds."""
         if not holds:
-            raise RuleBroken(f"{type(self).__name__} at {self.clock.now_s:.0f} s ({self.clock.now:%a %H:%M:%S}): {said}")
+            raise RuleBroken(
+                f"{type(self).__name__} at {self.clock.now_s:.0f} s ({self.clock.now:%a %H:%M:%S}): {said}"
+            )
 
     def rows(self, query: str, **values: object) -> list[Any]:
         """Ask the store in plain SQL."""
@@ -211,9 +214,13 @@ class Proved(Rule):
         wrong = self.truth.mute[change.subject_id] if name == SILENT else self.truth.flaws(change.subject_id, name)
         ended_s = max((span.end_s for span in wrong if span.end_s <= now_s), default=-math.inf)
         told = f"{change.code} of {change.subject_id}"
-        self.require(now_s - ended_s >= clear_s - 1, f"expected {told} to be gone for {clear_s} s, got {now_s - ended_s}")
+        self.require(
+            now_s - ended_s >= clear_s - 1, f"expected {told} to be gone for {clear_s} s, got {now_s - ended_s}"
+        )
         if name != SILENT:
-            lasting = any(s.start_s <= now_s - LATE_S and s.end_s > now_s for s in self.truth.flaws(change.subject_id, name))
+            lasting = any(
+                s.start_s <= now_s - LATE_S and s.end_s > now_s for s in self.truth.flaws(change.subject_id, name)
+            )
             self.require(not lasting, f"expected {told} to last, got it resolved")
 
 
@@ -225,6 +232,8 @@ class OneParent(Rule):
         self._parents_s: list[float] = []
         self._back_s: dict[tuple[float, str], float] = {}
         """When who was silenced by a cause that ended then was first heard again."""
+        self._first: defaultdict[float, set[str]] = defaultdict(set)
+        """Who was told of before its cause could be known: its will came first, and alone."""
         for cause, hit in self.truth.common:
             ends_s = cause.span.end_s + SETTLED_S
             self.clock.call_at(ends_s, lambda cause=cause, hit=hit: self._settled(cause, hit))  # type: ignore[misc]
@@ -244,7 +253,7 @@ class OneParent(Rule):
         for change in effects.tickets:
             if change.move in {Move.OPENED, Move.REOPENED} and change.subject_kind != "terminal":
                 self._parents_s.append(self.clock.now_s)
-            elif change.move in RAISING and (change.component, change.code) == SILENT:
+            elif change.move in RAISING and (change.component, change.code) == SILENT and change.parent_id is None:
                 self._require_alone(change.subject_id)
 
     def _require_alone(self, name: str) -> None:
@@ -253,7 +262,12 @@ class OneParent(Rule):
             span = cause.span
             if name not in hit or not span.start_s < now_s < span.end_s + SETTLED_S:
                 continue
-            said = f"{name} has a ticket of its own {now_s - span.end_s:.0f} s after the end of {cause.kind} {cause.node}"
+            if now_s < span.start_s + BEATS_S and not self._parents_of(cause):
+                self._first[span.start_s].add(name)
+                continue
+            said = (
+                f"{name} has a ticket of its own {now_s - span.end_s:.0f} s after the end of {cause.kind} {cause.node}"
+            )
             self.require(now_s > span.end_s + INTERVAL_S, f"expected it to be told of in the parent: {said}")
             own_s = now_s - INTERVAL_S - GRACE_S + ROUND_S
             left = [each for each in hit if self._back_s.get((span.end_s, each), math.inf) >= own_s]
@@ -263,12 +277,22 @@ class OneParent(Rule):
 
     def _settled(self, cause: Cause, hit: frozenset[str]) -> None:
         """See that there was one, and that it is over."""
-        began_s, now_s = cause.span.start_s, self.clock.now_s
-        parents = [at_s for at_s in self._parents_s if began_s <= at_s <= now_s]
+        parents = self._parents_of(cause)
         told = f"{cause.kind.value} {cause.node} that silenced {len(hit)}"
         self.require(len(parents) == 1, f"expected one parent of {told}, got {parents}")
         left = self.rows(f"SELECT ticket_id, status FROM ticket WHERE {UNPROVED} AND subject_kind != 'terminal'")
         self.require(not left, f"expected the parent of {told} to be resolved by now, got {left}")
+        for name in sorted(self._first.pop(cause.span.start_s, ())):
+            part = self.rows(
+                "SELECT ticket_id FROM ticket WHERE subject_id = :name AND code = 'silent' AND parent_id IS NOT NULL"
+                " AND updated_at >= :since",
+                name=name,
+                since=self.moment(cause.span.start_s),
+            )
+            self.require(part, f"expected the ticket of {name}, who was silent first, to be part of that of {told}")
+
+    def _parents_of(self, cause: Cause) -> list[float]:
+        return [at_s for at_s in self._parents_s if cause.span.start_s <= at_s <= cause.span.end_s + SETTLED_S]
 
 
 class Told(Rule):
@@ -291,7 +315,9 @@ class Told(Rule):
     def finish(self) -> None:
         """See that nobody waits for a word."""
         before = self.moment(self.clock.now_s - DELIVERED_S)
-        late = self.rows("SELECT notification_id, state FROM notification WHERE state != 'sent' AND due_at < :at", at=before)
+        late = self.rows(
+            "SELECT notification_id, state FROM notification WHERE state != 'sent' AND due_at < :at", at=before
+        )
         self.require(not late, f"expected every message to be delivered, got {late}")
 
     def _take(self, route: str, ticket_id: int, said: Said) -> None:
@@ -301,8 +327,8 @@ class Told(Rule):
         self.require(not (said is Said.OPENED and known is not None), f"expected to be told once: {told}")
         self._open[route, ticket_id] = not ends
         ((subject_kind, subject_id, component, code, parent),) = self.rows(
-            "SELECT child.subject_kind, child.subject_id, child.component, child.code, parent.status FROM ticket AS child"
-            " LEFT JOIN ticket AS parent ON parent.ticket_id = child.parent_id WHERE child.ticket_id = :ticket_id",
+            "SELECT child.subject_kind, child.subject_id, child.component, child.code, parent.status"
+            " FROM ticket AS child LEFT JOIN ticket AS parent ON parent.ticket_id = child.parent_id WHERE child.ticket_id = :ticket_id",
             ticket_id=ticket_id,
         )
         part = parent not in {None, "resolved", "closed", "cancelled", "merged"}
@@ -410,11 +436,11 @@ class NoCards(Rule):
     def finish(self) -> None:
         """Look at every row of every table."""
         for (table,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
-            self._search(f'SELECT * FROM "{table}"', 0)  # noqa: S608 - the store's own tables
+            self._search(f'SELECT * FROM "{table}"', 0)
 
     def _search(self, query: str, last: int) -> None:
         for row in self.rows(query, **({"last": last} if ":last" in query else {})):
-            for column, value in row._mapping.items():  # noqa: SLF001 - SQLAlchemy's way to names
+            for column, value in row._mapping.items():
                 data = value if isinstance(value, bytes) else str(value).encode()
                 self.require(not CARDS.search(data), f"expected no card number, got one in {column}: {data[:200]!r}")
 
@@ -438,14 +464,18 @@ class Bounded(Rule):
         """Look at what is remembered of those who changed."""
         life = self.world.years.process.life
         for presence in effects.presences:
-            terminal = life.judge._terminals[presence.terminal_id] if life else None  # noqa: SLF001 - no one else may ask
+            terminal = life.judge._terminals[presence.terminal_id] if life else None
             if terminal is not None:
                 kept = (len(terminal.followed), len(terminal.flaps))
-                self.require(kept <= (FOLLOWED_MAX, FLAPS_MAX), f"expected a bound, got {kept} of {presence.terminal_id}")
+                self.require(
+                    kept <= (FOLLOWED_MAX, FLAPS_MAX), f"expected a bound, got {kept} of {presence.terminal_id}"
+                )
 
     def finish(self) -> None:
         """See that what is said of a terminal was said by it."""
-        strangers = self.rows("SELECT terminal_id FROM sighting WHERE terminal_id NOT IN (SELECT terminal_id FROM level)")
+        strangers = self.rows(
+            "SELECT terminal_id FROM sighting WHERE terminal_id NOT IN (SELECT terminal_id FROM level)"
+        )
         self.require(not strangers, f"expected nobody to be heard who has said nothing, got {strangers}")
 
 

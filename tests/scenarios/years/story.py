@@ -75,7 +75,7 @@ RATES: dict[Kind, Rate] = {
     Kind.REBOOT: Rate(a_year=6, lasts_s=(90, 300), because="updates of the system, and 'switch it off and on again'"),
     Kind.DEAD: Rate(a_year=0.05, lasts_s=(DAY_S, 5 * DAY_S), because="one in twenty; replaced in days"),
     Kind.REPAIR: Rate(a_year=0.1, lasts_s=(3 * DAY_S, 10 * DAY_S), because="a complex repair takes a week"),
-    Kind.MAINTENANCE: Rate(a_year=4, lasts_s=(HOUR_S, 4 * HOUR_S), because="stocktaking, new shelves, new lines"),
+    Kind.MAINTENANCE: Rate(a_year=2, lasts_s=(HOUR_S / 2, 3 * HOUR_S), because="stocktaking, new shelves, new lines"),
     Kind.LINE: Rate(a_year=3, lasts_s=(3 * MINUTE_S, 8 * HOUR_S), because="99.9 % is nine hours a year"),
     Kind.CARRIER: Rate(a_year=1, lasts_s=(15 * MINUTE_S, 6 * HOUR_S), because="the one in the news"),
     Kind.REGION: Rate(a_year=0.5, lasts_s=(10 * MINUTE_S, 4 * HOUR_S), because="power and exchange points"),

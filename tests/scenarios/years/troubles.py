@@ -116,7 +116,7 @@ def _draw_day(troubles: Troubles, rng: Random, day: int) -> None:
 def _draw_morning(troubles: Troubles, rng: Random, day: int, market: list[str]) -> None:
     """A line or a carrier is away for a while; one till does not come back with the others."""
     span = _span(rng, day, 9.2, 9.4, (8 * MINUTE_S, 40 * MINUTE_S))
-    if rng.random() < 0.5:  # noqa: PLR2004 - a coin
+    if rng.random() < 0.5:
         _share(troubles, Kind.LINE, ("store", MARKET.store_id), MARKET.terminal_ids, span)
     else:
         _share(troubles, Kind.CARRIER, ("carrier", "ta"), _of_carrier("ta"), span)
@@ -183,7 +183,7 @@ def _draw_observer(troubles: Troubles, rng: Random, day: int) -> None:
     span = _span(rng, day, 16.9, 17.2, lasts_s)
     troubles.story.causes.append(Cause(kind=kind, span=span))
     if kind is Kind.BLIND:
-        troubles.story.blind.append(Blind(span=span, hoards=rng.random() < 0.5))  # noqa: PLR2004 - a coin
+        troubles.story.blind.append(Blind(span=span, hoards=rng.random() < 0.5))
 
 
 def _draw_night(troubles: Troubles, rng: Random, day: int) -> None:

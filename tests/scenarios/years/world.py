@@ -41,8 +41,8 @@ STEPS_MAX = 2_000_000_000
 PERSON = "person:ann"
 ENTERED_S = 1800.0
 """How long before it begins, and after it ended, people enter something."""
-IDLE_LOOK_S = 600.0
-"""By then judge has looked at everyone."""
+SETTINGS = JudgeSettings(canary_s=CANARY_S, idle_look_s=3600.0)
+"""Who is looked at for no other reason is looked at hourly: nights are long."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class YearWorld:
             watcher=watchers,
             skips=skips,
         )
-        process.settings = settings or JudgeSettings(canary_s=CANARY_S)
+        process.settings = settings or SETTINGS
         terminals = {name: _terminal(seed, name, story, broker, watchers) for name in story.terminal_ids}
         with store.transaction() as repository:
             fleet.enter(repository, story.shops, clock.now)
@@ -185,7 +185,7 @@ class YearWorld:
         start_s, end_s = cause.span.start_s, cause.span.end_s
         if cause.kind is Kind.MAINTENANCE:
             self.clock.call_at(start_s - ENTERED_S, lambda: self._maintain(cause))
-            self.clock.call_at(start_s, lambda: self.process.wake(start_s + IDLE_LOOK_S))
+            self.clock.call_at(start_s, lambda: self._look_at(cause.terminals))
             return
         (terminal_id,) = cause.terminals
         self.clock.call_at(start_s - ENTERED_S, lambda: self._turn(terminal_id, "in_repair"))
@@ -201,6 +201,14 @@ class YearWorld:
         )
         with self.store.transaction() as repository:
             repository.maintenance.add(maintenance, actor=PERSON, now=self.clock.now)
+
+    def _look_at(self, terminal_ids: Sequence[str]) -> None:
+        """Have judge look at some now: else it would find out with its next idle look, whenever that is."""
+        for terminal_id in terminal_ids:
+            self.terminals[terminal_id].wake()
+        with self.store.transaction() as repository:
+            repository.facts.mark(terminal_ids)
+        self.process.nudge()
 
     def _turn(self, terminal_id: str, life_cycle: str) -> None:
         self.process.wake()

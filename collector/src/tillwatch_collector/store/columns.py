@@ -29,5 +29,7 @@ class Utc(TypeDecorator[datetime]):
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")
+PlainJson = JSON()
+"""Text that nobody looks into: PostgreSQL need not take it apart."""
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows by itself only where the key is an INTEGER."""

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from tillwatch_collector.store.columns import BigId, Json, Utc
+from tillwatch_collector.store.columns import BigId, Json, PlainJson, Utc
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -177,7 +177,7 @@ class LevelRow(Table, table=True):
     collector_epoch_seen: int = Field(sa_type=BigInteger)
     sent_at: datetime = Field(sa_type=Utc)
     received_at: datetime = Field(sa_type=Utc)
-    components: list[Any] = Field(default_factory=list, sa_type=Json)
+    components: list[Any] = Field(default_factory=list, sa_type=PlainJson)
     """The readings, without their age: `received_at` is as near as it gets."""
     job: dict[str, Any] | None = Field(default=None, sa_type=Json)
     digest: str = Field(max_length=16)

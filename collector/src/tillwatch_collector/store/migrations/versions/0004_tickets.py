@@ -20,17 +20,29 @@ _FILLED = {
 }
 """Columns that rows of before are filled in for; after that the program says what a new row holds."""
 
+_OVERWRITTEN = ("level", "sighting")
+FILLFACTOR = 45
+"""Room in each page for the next version of its rows: a row that is written at every heartbeat stays in its page, and
+its indexes stay as they are (a third of the server's CPU)."""
+
 
 def upgrade() -> None:
     _make_tables()
     _add_columns()
     if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE level ALTER COLUMN components TYPE json USING components::json")
+        for table in _OVERWRITTEN:
+            op.execute(f"ALTER TABLE {table} SET (fillfactor = {FILLFACTOR})")
         for table, columns in _FILLED.items():
             for column in columns:
                 op.alter_column(table, column, server_default=None)
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for table in _OVERWRITTEN:
+            op.execute(f"ALTER TABLE {table} RESET (fillfactor)")
+        op.execute("ALTER TABLE level ALTER COLUMN components TYPE jsonb USING components::jsonb")
     with op.batch_alter_table("ticket") as batch_op:
         batch_op.drop_index(batch_op.f("ix_ticket_store_id"))
         batch_op.drop_index(batch_op.f("ix_ticket_respond_due_at"))
