@@ -44,9 +44,9 @@ def world(progress: Progress) -> dict[str, float]:
     return {"world_failures": failures}
 
 
-def world_planted(progress: Progress) -> dict[str, float]:
-    caught, seeds_to_catch = worlds.planted_caught(_counted(progress, PLANTED_AIM), terminals=10, hours=3.0)
-    return {"world_planted_caught": caught, "world_planted_seeds_max": max(seeds_to_catch.values(), default=0)}
+def planted(progress: Progress) -> dict[str, float]:
+    caught, seeds_to_catch = worlds.planted_caught(_counted(progress, PLANTED))
+    return {"planted_caught": caught, "planted_seeds_max": max(seeds_to_catch.values(), default=0)}
 
 
 def _counted(progress: Progress, of: int) -> Callable[[str], None]:
@@ -60,7 +60,7 @@ def _counted(progress: Progress, of: int) -> Callable[[str], None]:
 
 
 WORLDS = 30
-PLANTED_AIM = 10
+PLANTED = len(worlds.PLANTINGS)
 SEED = 20261121
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -98,21 +98,19 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     Experiment(
-        name="world_planted",
+        name="planted",
         door="evidence",
         seed=1,
-        run=world_planted,
+        run=planted,
         figures=(
             Figure(
-                name="world_planted_caught",
+                name="planted_caught",
                 unit="mistakes",
-                aim=PLANTED_AIM,
+                aim=PLANTED,
                 at_most=False,
-                says="of 10 planted mistakes: those that worlds of 10 terminals and 3 h catch",
+                says=f"of {PLANTED} planted mistakes: those that worlds of hours, or of days with people, catch",
             ),
-            Figure(
-                name="world_planted_seeds_max", unit="worlds", aim=None, says="worlds until the last of them was caught"
-            ),
+            Figure(name="planted_seeds_max", unit="worlds", aim=None, says="worlds until the last of them was caught"),
         ),
     ),
     *years.EXPERIMENTS,

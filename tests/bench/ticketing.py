@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.live.postgres import Postgres
+from tests.live.raising import BEGAN, TERMINALS
 
-from tillwatch_collector.store import session
+from tillwatch_collector.store import session, tables
 from tillwatch_collector.store.session import Store
+from tillwatch_collector.store.tables import table_of
 
 SEED = 20261122
 PROCESSES = 8
@@ -119,6 +121,9 @@ def crowd_on(url: str, what: str, progress: Progress, *, faults: int = FAULTS, k
     """Let the crowd loose on one database."""
     session.migrate(url)
     store = Store.open(url)
+    with store.transaction() as repository:
+        rows = [{"terminal_id": f"t{number}", "life_cycle": "live", "created_at": BEGAN} for number in range(TERMINALS)]
+        repository.connection.execute(insert(table_of(tables.TerminalRow)), rows)
     crowd, look = Crowd(url, Random(SEED)), Look(store)
     crowd.run(faults, kills, progress, what, look)
     outcome = Outcome(raised=crowd.raised, doubled=look.doubled(), broken=crowd.broken + look.untold())

@@ -25,7 +25,7 @@ from tillwatch_protocol.vocabulary import Health
 if TYPE_CHECKING:
     from tillwatch_collector.flows.changes import TicketChange
 
-SETTINGS = JudgeSettings(canary_s=5)
+SETTINGS = JudgeSettings(canary_s=5, lost_hold_s=10)
 UPLINK = "network:uplink"
 WELL = (Reading(component=UPLINK, health=Health.OK), printer())
 
@@ -148,7 +148,7 @@ class Shop:
 
 
 class Street(Shop):
-    """Stores whose tills beat by themselves every minute, a share of them at every step; `dead` ones do not."""
+    """Stores whose tills beat by themselves, a share of them at every step; those that are `dead` do not."""
 
     def __init__(
         self,
@@ -156,10 +156,11 @@ class Street(Shop):
         stores: Mapping[str, int],
         *,
         step_s: int = 15,
+        interval_s: int = 60,
         place: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        self.step_s = step_s
+        self.step_s, self.interval_s = step_s, interval_s
         self.tills = {f"{name}-{till:02}": name for name, count in stores.items() for till in range(count)}
         self.dead: set[str] = set()
         self.says: dict[str, Sequence[Reading]] = {}
@@ -171,7 +172,7 @@ class Street(Shop):
 
     def live(self, span_s: float, *, listening: bool = True) -> None:
         """Let time pass; who is not dead is heard, if anybody listens."""
-        end_s, shifts = self.now_s + span_s, max(1, 60 // self.step_s)
+        end_s, shifts = self.now_s + span_s, self.interval_s // self.step_s
         while self.now_s < end_s:
             self.now_s += self.step_s
             if listening:
@@ -186,7 +187,8 @@ class Street(Shop):
         for name in names:
             if name not in self.dead:
                 self.beats += 1
-                batch.append(heartbeat(self.beats, *self.says.get(name, WELL), terminal_id=name))
+                said = self.says.get(name, WELL)
+                batch.append(heartbeat(self.beats, *said, terminal_id=name, interval_s=self.interval_s))
         self.take(*batch)
 
     def part(self, *names: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from tests.collector.shop import UPLINK, WELL, Street, silent
 
 from tillwatch_collector.domain.ticket import Action
+from tillwatch_collector.flows.judge import JudgeSettings
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol.reading import Reading
 from tillwatch_protocol.vocabulary import Health
@@ -11,6 +12,7 @@ from tillwatch_protocol.vocabulary import Health
 CHAIN = {"north": 4, "south": 4, "west": 4}
 LINE = {"carrier": "one line"}
 BANK = "acquirer:bank"
+QUICK = JudgeSettings(canary_s=15, lost_hold_s=10)
 
 
 def chain(store: Store) -> Street:
@@ -240,8 +242,8 @@ def test_a_restart_after_an_outage_finds_who_stayed_dead(store: Store) -> None:
 
 
 def test_faults_that_wait_for_a_pattern_when_judge_restarts_still_become_one(store: Store) -> None:
-    """Wills tell of silence at once; whose it is, is known when everyone of the same cause is late."""
-    street = Street(store, {"a": 8, "b": 12})
+    """Wills tell of silence soon; whose it is, is known when everyone of the same cause is late."""
+    street = Street(store, {"a": 8, "b": 12}, settings=QUICK)
     cut(street, "a")
     street.part("a-00", "a-01", "a-02")
     street.live(30)
@@ -253,7 +255,7 @@ def test_faults_that_wait_for_a_pattern_when_judge_restarts_still_become_one(sto
 
 
 def test_a_fault_that_waits_for_a_pattern_when_judge_restarts_has_its_ticket_if_there_is_none(store: Store) -> None:
-    street = Street(store, {"a": 8, "b": 12})
+    street = Street(store, {"a": 8, "b": 12}, settings=QUICK)
     street.dead = {"a-00", "a-01", "a-02"}
     street.part("a-00", "a-01", "a-02")
     street.live(30)

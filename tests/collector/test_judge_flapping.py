@@ -6,6 +6,7 @@ import pytest
 from tests.collector.shop import Shop, Street
 from tests.collector.words import PRINTER, at, heartbeat, printer
 
+from tillwatch_collector.flows.judge import JudgeSettings
 from tillwatch_collector.store.session import Store
 
 LOOSE = ("till-1", PRINTER, "cutter_error")
@@ -16,7 +17,7 @@ class Cable(Shop):
     """A till that beats every half minute, with a printer whose cable is loose."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store)
+        super().__init__(store, settings=JudgeSettings(canary_s=30))
         self.numbers = count(1)
 
     def hear(self, *codes: str, for_s: float) -> None:
@@ -53,7 +54,7 @@ def test_a_loose_cable_for_two_hours_is_one_ticket_that_says_when_it_flapped(cab
     assert evidence == {"raises": 40}
     [(ended_at,)] = cable.rows("SELECT max(at) FROM journal WHERE action = 'flap'")
     # the last time but one that it came back, seen by the tick after it, is an hour old
-    assert ended_at == f"{at(38 * 180 + 5 + 3600):%Y-%m-%d %H:%M:%S.%f}"
+    assert ended_at == f"{at(38 * 180 + 30 + 3600):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def test_while_it_flaps_the_proof_takes_longer_with_every_raise(cable: Cable) -> None:

@@ -12,7 +12,7 @@ from tillwatch_collector.domain.notification import Route, Routes
 from tillwatch_collector.domain.sla import SlaBook, parse_sla
 from tillwatch_collector.domain.ticket import Action, PendingOn, RepairMode
 from tillwatch_collector.flows import notices
-from tillwatch_collector.flows.judge import Rules
+from tillwatch_collector.flows.judge import JudgeSettings, Rules
 from tillwatch_collector.store.session import Store
 
 BOOK = """
@@ -29,6 +29,7 @@ target.critical.simple = { respond_s = 600, resolve_s = 3600 }
 target.critical.complex = { respond_s = 600, resolve_s = 3600 }
 target.major.simple = { respond_s = 1200, resolve_s = 7200 }
 """
+SLOW = JudgeSettings(canary_s=30)
 PAPER = ("till-1", PRINTER, "paper_end")
 
 
@@ -76,7 +77,7 @@ def test_due_times_are_there_a_second_after_a_ticket_opens(store: Store) -> None
 
 
 def test_each_step_of_escalation_is_taken_once_also_across_a_restart(store: Store) -> None:
-    shop = Shop(store, rules=Rules(sla=book()))
+    shop = Shop(store, settings=SLOW, rules=Rules(sla=book()))
     minutes(shop, 22, "paper_end")
     assert shop.moves == [("opened", PAPER), ("escalated", PAPER)]
     shop.restart()
@@ -90,7 +91,7 @@ def test_each_step_of_escalation_is_taken_once_also_across_a_restart(store: Stor
 
 
 def test_a_ticket_that_waits_for_parts_is_not_escalated(store: Store) -> None:
-    shop = Shop(store, rules=Rules(sla=book()))
+    shop = Shop(store, settings=SLOW, rules=Rules(sla=book()))
     minutes(shop, 2, "paper_end")
     shop.act(1, Action.DIAGNOSE)
     shop.act(1, Action.REPAIR, mode=RepairMode.ON_SITE)
@@ -101,23 +102,23 @@ def test_a_ticket_that_waits_for_parts_is_not_escalated(store: Store) -> None:
     shop.act(1, Action.RESUME)
     minutes(shop, 1, "paper_end")
     [(due_at,)] = shop.rows("SELECT resolve_due_at FROM ticket")
-    assert due_at == "2026-11-21 16:30:35.000000"
+    assert due_at == "2026-11-21 16:31:00.000000"
 
 
 def test_a_ticket_that_is_resolved_in_time_is_not_escalated(store: Store) -> None:
-    shop = Shop(store, rules=Rules(sla=book()))
+    shop = Shop(store, settings=SLOW, rules=Rules(sla=book()))
     minutes(shop, 2, "paper_end")
     minutes(shop, 150)
     assert [move for move, _ in shop.moves] == ["opened", "resolved"]
 
 
 def test_another_file_of_contracts_counts_from_its_start(store: Store) -> None:
-    shop = Shop(store, rules=Rules(sla=book()))
+    shop = Shop(store, settings=SLOW, rules=Rules(sla=book()))
     minutes(shop, 2, "paper_end")
     shop.rules = Rules(sla=book(BOOK.replace("resolve_s = 7200", "resolve_s = 14400")))
     shop.restart()
     minutes(shop, 1, "paper_end")
-    assert shop.rows("SELECT resolve_due_at FROM ticket") == [("2026-11-21 16:00:35.000000",)]
+    assert shop.rows("SELECT resolve_due_at FROM ticket") == [("2026-11-21 16:01:00.000000",)]
 
 
 def test_of_an_outage_only_the_parent_is_escalated(store: Store) -> None:
@@ -194,7 +195,7 @@ def test_nobody_is_told_during_a_maintenance_and_once_at_its_end(store: Store) -
 
 def test_a_flapping_cable_is_told_of_as_often_as_its_ticket_opens_and_ends(store: Store) -> None:
     routes = [route("ops", moves=["opened", "reopened", "resolved"])]
-    shop = Shop(store, rules=Rules(routes=Routes(version=1, route=tuple(routes))))
+    shop = Shop(store, settings=SLOW, rules=Rules(routes=Routes(version=1, route=tuple(routes))))
     titles: list[str] = []
     for minute in range(100):
         minutes(shop, 1, *["paper_end"][: minute < 60 and minute % 3 == 0])

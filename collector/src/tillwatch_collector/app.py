@@ -1,8 +1,8 @@
 """One process of the collector, in one of its roles: its parts joined, started in order and ended in reverse.
 
-Threads live here, in `mqtt`, `inbox`, `courier` and `notifiers` only: the engine's, the link's, the courier's, and
-those in which the web server runs its routes. All roles but `serve` name their lock and the file that tells their
-address after the process, so that several may share a data directory.
+Threads live here, in `mqtt`, `inbox`, `courier`, `notifiers` and `releases` only: the engine's, the link's, the
+courier's, the one that keeps releases current, and those in which the web server runs its routes. All roles but `serve`
+name their lock and the file that tells their address after the process, so that several may share a data directory.
 
 A change violates this when a process can end without saying `offline`, short of being killed.
 """
@@ -36,6 +36,7 @@ from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.mqtt import BrokerLink, Endpoint
 from tillwatch_collector.notifiers import Notifier
 from tillwatch_collector.overview import Overview
+from tillwatch_collector.releases import Refresher, Shelf
 from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.session import Store
 
@@ -136,6 +137,10 @@ class Collector:
         """Start link, engine and courier, where this role has them."""
         if self._duties.ticks and self._routes.route:
             self._stack.enter_context(self._courier())
+        releases = self._config.releases
+        if self._duties.pages and releases.folder is not None and releases.online_key_file is not None:
+            refresher = Refresher(releases.folder, releases.online_key_file, now=lambda: datetime.now(UTC))
+            self._stack.enter_context(refresher)
         if self._works is not None:
             self._stack.enter_context(self._works)
 
@@ -153,6 +158,7 @@ class Collector:
             now=lambda: datetime.now(UTC),
             readiness=self._readiness,
             activity=self._activity,
+            releases=Shelf(releases) if (releases := self._config.releases.folder) is not None else None,
         )
 
     def _make_works(self, role: Role, judge: JudgeSettings) -> "Works":

@@ -121,7 +121,7 @@ class JudgeConfig(_Section):
     policy_file: Path | None = None
     hold_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
     """All holds of the policy are multiplied by it; demonstrations take less than 1."""
-    lost_hold_s: Annotated[float, Field(ge=0, le=600)] = 10.0
+    lost_hold_s: Annotated[float, Field(ge=0, le=600)] = 75.0
     """How long a terminal whose connection was lost may take for a new one; `hold_scale` multiplies it, too."""
     opening_grace_s: Annotated[float, Field(ge=0, le=4 * 3600)] = 900.0
     """Time after a store's opening in which people are still switching things on."""
@@ -200,6 +200,21 @@ class NotifyConfig(_Section):
     """Where people find the console: messages link to it."""
 
 
+class ReleasesConfig(_Section):
+    """Where signed releases lie, and what says that they are current."""
+
+    folder: Path | None = None
+    """Made by `release init`; by default there are no releases."""
+    online_key_file: Path | None = None
+    """By default others renew what is published, with `release refresh`."""
+
+    @model_validator(mode="after")
+    def _of_a_folder(self) -> Self:
+        if self.online_key_file is not None and self.folder is None:
+            raise ValueError("expected a folder beside online_key_file")
+        return self
+
+
 class CollectorConfig(BaseSettings):
     """All settings. `load` builds it."""
 
@@ -220,6 +235,7 @@ class CollectorConfig(BaseSettings):
     outages: OutageConfig = Field(default_factory=OutageConfig)
     sla: SlaConfig = Field(default_factory=SlaConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
+    releases: ReleasesConfig = Field(default_factory=ReleasesConfig)
     history: HistoryConfig = Field(default_factory=HistoryConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
 

@@ -9,7 +9,7 @@ CollectorError
 │   ├── ProcessNameTaken     another process was started under this one's name
 │   └── in their modules: ConfigError, BrokerUnavailable, DataDirInUse, WebAddressTaken, RolesApartUnsupported,
 │       DatabaseUrlUnusable, DatabaseMissing, DatabaseInUse, SchemaTooNew, BackupUnwritable, BackupTooNew,
-│       AuthorityUnusable, RevocationNotInForce, TargetUnusable
+│       AuthorityUnusable, RevocationNotInForce, TargetUnusable, ReleasesUnusable
 ├── CallerError              what was asked cannot be done; nothing changed
 │   ├── TicketUnknown        no such ticket
 │   ├── TicketActionIllegal  the ticket's status does not take the action
@@ -21,7 +21,8 @@ CollectorError
 │   └── in their modules: SortUnknown, PlotRefused, ImportRefused, TokenUnknown, UnknownReference, ValueRefused,
 │       NotKnown, KnownAlready, BackupExists, BackupUnusable, DatabaseEmpty, DatabaseNotEmpty,
 │       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused,
-│       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver, ExportTooLong
+│       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver, ExportTooLong, KeyUnusable,
+│       ReleaseRefused, RepositoryBroken, FileUnusable
 ├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError

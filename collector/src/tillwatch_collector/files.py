@@ -24,13 +24,13 @@ def replace(path: Path, content: bytes, mode: int, *, owner: tuple[int, int] | N
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_new_key(path: Path, content: bytes) -> None:
     """Write a file for its owner alone; raises `FileExistsError` rather than replace one."""
     _write_new(path, content, 0o600, None)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -55,7 +55,8 @@ def _write_new(path: Path, content: bytes, mode: int, owner: tuple[int, int] | N
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a power cut; raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

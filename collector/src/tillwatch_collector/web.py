@@ -16,15 +16,16 @@ from tillwatch_collector.api import (
     operations,
     outages,
     problems,
+    releases,
     tickets,
 )
 from tillwatch_collector.api.context import WebContext
-from tillwatch_collector.api.gate import PUBLIC, Gate
+from tillwatch_collector.api.gate import Gate, is_public
 from tillwatch_collector.console import pages as console
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
-_PARTS = (operations, inventory, history, tickets, outages, notifications, fleet, maintenance, console)
+_PARTS = (operations, inventory, history, tickets, outages, notifications, fleet, maintenance, releases, console)
 
 
 def create(context: WebContext, *, pages: bool = True) -> ASGIApp:
@@ -77,7 +78,7 @@ class _Described(FastAPI):
         components.setdefault("schemas", {}).update(problems.SCHEMAS)
         described["security"] = [{"token": []}]
         for path, operations_of in described["paths"].items():
-            if path in PUBLIC:
+            if is_public(path):
                 for operation in operations_of.values():
                     operation["security"] = []
         return described

@@ -1,51 +1,118 @@
-"""Where the demonstration's terminals stand: one merchant, three stores, every terminal in one of them. Pure.
+"""Where terminals stand: merchants, their stores, and who stands in which. Pure.
 
-It says what a collector's API is told, in order: the merchant, its stores, and the terminals as a CSV import.
+A scenario says it, and a collector's API is told it, in order: merchants, stores, and the terminals as a CSV import.
+Stores that say how many terminals they have take them in the order of the file; the others share the rest in turn, and
+the real agents.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tillwatch_protocol.vocabulary import Identifier
+
+MERCHANTS_MAX = 100
+STORES_MAX = 1_000
+"""Of one merchant; each is one request to the collector."""
+STORE_TERMINALS_MAX = 1_000
 
 JSON, CSV = "application/json", "text/csv"
 
+Name = Annotated[str, Field(min_length=1, max_length=64)]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Store:
+
+class PlaceKind(StrEnum):
+    """What holds terminals, by the collector's names."""
+
+    STORE = "store"
+    MERCHANT = "merchant"
+    CARRIER = "carrier"
+    REGION = "region"
+
+
+class Place(NamedTuple):
+    """What a cause may lie in; a kind that `PlaceKind` does not know, as the fleet or a broker, holds everybody."""
+
+    kind: str
+    place_id: str
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Store(_Table):
     """A store, by the collector's names of its fields."""
 
-    store_id: str
-    name: str
-    region: str
-    carrier: str
-    time_zone: str
+    store_id: Identifier
+    name: Name
+    region: Name | None = None
+    carrier: Name | None = None
+    time_zone: Name = "UTC"
+    terminals: Annotated[int | None, Field(ge=1, le=STORE_TERMINALS_MAX)] = None
+    """How many simulated ones stand in it; None: its share of those that are left."""
 
 
-MERCHANT_ID = "noodle-house"
-MERCHANT_NAME = "Noodle House"
-STORES = (
-    Store(store_id="bund", name="Bund 18", region="east", carrier="China Telecom", time_zone="Asia/Shanghai"),
-    Store(store_id="canton", name="Canton Road", region="south", carrier="HKT", time_zone="Asia/Hong_Kong"),
-    Store(store_id="orchard", name="Orchard", region="overseas", carrier="Singtel", time_zone="Asia/Singapore"),
-)
+class Merchant(_Table):
+    """Who owns stores."""
+
+    merchant_id: Identifier
+    name: Name
+    store: Annotated[tuple[Store, ...], Field(strict=False, min_length=1, max_length=STORES_MAX)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """These terminals, dealt to the stores in turn."""
+    """Agents and simulated terminals, dealt to the stores. There are as many as the stores say, or more."""
 
-    terminal_ids: tuple[str, ...]
+    merchants: tuple[Merchant, ...] = ()
+    agent_ids: tuple[str, ...] = ()
+    terminal_ids: tuple[str, ...] = ()
+
+    @cached_property
+    def places(self) -> dict[str, frozenset[Place]]:
+        """Name the places of each terminal; who stands nowhere has none."""
+        lies_in = {
+            store.store_id: frozenset(_places(merchant, store)) for merchant in self.merchants for store in merchant.store
+        }
+        return {terminal_id: lies_in[store_id] for terminal_id, store_id in self._dealt}
+
+    def within(self, place: Place) -> frozenset[str]:
+        """Name the terminals of a place."""
+        if place.kind not in set(PlaceKind):
+            return frozenset((*self.agent_ids, *self.terminal_ids))
+        return frozenset(terminal_id for terminal_id, places in self.places.items() if place in places)
 
     def posts(self) -> Iterator[tuple[str, str, str]]:
         """Give what to POST: path, content type, body."""
-        yield "/api/v1/merchants", JSON, json.dumps({"merchant_id": MERCHANT_ID, "name": MERCHANT_NAME})
-        for store in STORES:
-            yield "/api/v1/stores", JSON, json.dumps(asdict(store) | {"merchant_id": MERCHANT_ID})
-        yield "/api/v1/terminals/import", CSV, self._sheet()
+        for merchant in self.merchants:
+            yield "/api/v1/merchants", JSON, json.dumps({"merchant_id": merchant.merchant_id, "name": merchant.name})
+            for store in merchant.store:
+                told = store.model_dump(exclude={"terminals"}) | {"merchant_id": merchant.merchant_id}
+                yield "/api/v1/stores", JSON, json.dumps(told)
+        if self._dealt:
+            rows = (f"{terminal_id},{store_id}" for terminal_id, store_id in self._dealt)
+            yield "/api/v1/terminals/import", CSV, "\n".join(["terminal_id,store_id", *rows]) + "\n"
 
-    def _sheet(self) -> str:
-        rows = (
-            f"{terminal_id},{STORES[number % len(STORES)].store_id}"
-            for number, terminal_id in enumerate(self.terminal_ids)
-        )
-        return "\n".join(["terminal_id,store_id", *rows]) + "\n"
+    @cached_property
+    def _dealt(self) -> tuple[tuple[str, str], ...]:
+        """Pair terminals with stores."""
+        stores = [store for merchant in self.merchants for store in merchant.store]
+        counted = [store.store_id for store in stores for _ in range(store.terminals or 0)]
+        sharing = [store.store_id for store in stores if store.terminals is None]
+        rest = (*self.agent_ids, *self.terminal_ids[len(counted) :]) if sharing else ()
+        shared = ((terminal_id, sharing[number % len(sharing)]) for number, terminal_id in enumerate(rest))
+        return (*zip(self.terminal_ids, counted, strict=False), *shared)
+
+
+def _places(merchant: Merchant, store: Store) -> Iterator[Place]:
+    yield Place(PlaceKind.STORE, store.store_id)
+    yield Place(PlaceKind.MERCHANT, merchant.merchant_id)
+    for kind, place_id in ((PlaceKind.CARRIER, store.carrier), (PlaceKind.REGION, store.region)):
+        if place_id:
+            yield Place(kind, place_id)

@@ -5,6 +5,18 @@
     interval_s = 5                  # heartbeat
     length_s = 80                   # one round; the next may begin then
 
+    [[merchant]]                    # where they stand; without one, nowhere
+    merchant_id = "golden-wok"
+    name = "Golden Wok"
+
+    [[merchant.store]]
+    store_id = "golden-wok-1"
+    name = "Golden Wok, Harbour Road"
+    region = "north"
+    carrier = "CityNet"
+    time_zone = "Asia/Shanghai"
+    terminals = 6                   # as many of the simulated ones; without it, its share of the rest, and of the agents
+
     [[happening]]
     at_s = 10
     what = "condition"              # of one component; also: device, dead, stopped, cut
@@ -12,6 +24,11 @@
     code = "paper_end"
     some = 3                        # this many at random, or: terminals = [7, 12], or: agents = [1]
     for_s = 20                      # then it ends by itself; without it, it lasts to the end of the round
+
+    [[happening]]
+    at_s = 30
+    what = "cut"                    # everybody of a place at once, by one cause
+    carrier = "CityNet"             # or: merchant = "golden-wok", or: store = "golden-wok-1"
 
 `drawn` turns it into injections; the same scenario and the same chance always give the same ones. No terminal that is
 drawn at random has another trouble at that time, so that each ticket has one cause.
@@ -28,17 +45,21 @@ from tillwatch_protocol.vocabulary import Code, Component, IntervalS
 from tillwatch_simulator.devices.escpos import Fault
 from tillwatch_simulator.errors import ScenarioInvalid
 from tillwatch_simulator.faults import COMPONENTS, PRINTER, TicketIdentity, What, tickets_of
+from tillwatch_simulator.inventory import MERCHANTS_MAX, Inventory, Merchant, Place, PlaceKind
 
 TERMINALS_MAX = 5_000
 """One process and one loopback address: more than this run out of descriptors before they prove anything."""
 AGENTS_MAX = 9
 """Real agents are processes of some 40 MB each."""
 HAPPENINGS_MAX = 1_000
+PLACE_TERMINALS_MIN = 5
+"""Fewer that fail together are no less likely as many faults: they are named one by one."""
 LENGTH_S_MAX = 86_400.0
 
 Number = Annotated[int, Field(ge=1)]
 Offset = Annotated[float, Field(ge=0, le=LENGTH_S_MAX)]
 Duration = Annotated[float, Field(gt=0, le=LENGTH_S_MAX)]
+PlaceName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Chance(Protocol):
@@ -65,11 +86,23 @@ class Happening(_Table):
     terminals: Annotated[tuple[Number, ...], Field(strict=False, max_length=TERMINALS_MAX)] = ()
     agents: Annotated[tuple[Number, ...], Field(strict=False, max_length=AGENTS_MAX)] = ()
     some: Annotated[int, Field(ge=0, le=TERMINALS_MAX)] = 0
+    store: PlaceName | None = None
+    merchant: PlaceName | None = None
+    carrier: PlaceName | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """What it befalls as a whole."""
+        named = {PlaceKind.STORE: self.store, PlaceKind.MERCHANT: self.merchant, PlaceKind.CARRIER: self.carrier}
+        return next((Place(kind, place_id) for kind, place_id in named.items() if place_id is not None), None)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if sum(map(bool, (self.terminals, self.agents, self.some))) != 1:
-            raise ValueError("expected exactly one of terminals, agents and some")
+        subjects = (self.terminals, self.agents, self.some, self.store, self.merchant, self.carrier)
+        if sum(map(bool, subjects)) != 1:
+            raise ValueError("expected exactly one of terminals, agents, some, store, merchant and carrier")
+        if self.place and self.what is not What.CUT:
+            raise ValueError(f"expected cut for a whole {self.place.kind}, got {self.what}")
         if (self.what is What.CONDITION) is not (self.component is not None and self.code is not None):
             raise ValueError("expected component and code with a condition, and only there")
         if (self.what is What.DEVICE) is not (self.fault is not None):
@@ -90,6 +123,7 @@ class Scenario(_Table):
     agents: Annotated[int, Field(ge=0, le=AGENTS_MAX)] = 0
     interval_s: IntervalS = 5
     length_s: Duration = 60.0
+    merchant: Annotated[tuple[Merchant, ...], Field(strict=False, max_length=MERCHANTS_MAX)] = ()
     happening: Annotated[tuple[Happening, ...], Field(strict=False, max_length=HAPPENINGS_MAX)] = ()
 
     @model_validator(mode="after")
@@ -105,6 +139,34 @@ class Scenario(_Table):
                 raise ValueError(f"expected agents from 1 to {self.agents} at at_s = {happening.at_s:g}")
         return self
 
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        stores = [store for merchant in self.merchant for store in merchant.store]
+        for ids in ([merchant.merchant_id for merchant in self.merchant], [store.store_id for store in stores]):
+            if twice := sorted({each for each in ids if ids.count(each) > 1}):
+                raise ValueError(f"expected each merchant_id and store_id once, got {', '.join(twice)} again")
+        if (wanted := sum(store.terminals or 0 for store in stores)) > self.terminals:
+            raise ValueError(f"expected at least the {wanted} terminals that the stores have, got {self.terminals}")
+        return self
+
+    @model_validator(mode="after")
+    def _befallen(self) -> Self:
+        inventory = inventory_of(self)
+        known = {place for places in inventory.places.values() for place in places}
+        for place in filter(None, (happening.place for happening in self.happening)):
+            if place not in known:
+                others = sorted(other.place_id for other in known if other.kind == place.kind)
+                raise ValueError(f"expected one of the {place.kind}s {', '.join(others)}, got {place.place_id}")
+            hit = inventory.within(place)
+            if agents := sorted(hit.intersection(inventory.agent_ids)):
+                raise ValueError(f"expected simulated terminals in {place.kind} {place.place_id}, got {agents[0]}, too")
+            if len(hit) < PLACE_TERMINALS_MIN:
+                raise ValueError(
+                    f"expected at least {PLACE_TERMINALS_MIN} terminals in {place.kind} {place.place_id}, "
+                    f"got {len(hit)}: name them as terminals"
+                )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Injection:
@@ -117,11 +179,18 @@ class Injection:
     component: str = PRINTER
     code: str = ""
     """The condition's, or the device fault's name; empty for what befalls the whole terminal."""
+    place: Place | None = None
+    """Of whose common trouble it is part."""
+
+    @property
+    def symptoms(self) -> frozenset[TicketIdentity]:
+        """What its terminal may show."""
+        return tickets_of(self.what, self.terminal_id, self.component, self.code)
 
     @property
     def tickets(self) -> frozenset[TicketIdentity]:
-        """Every ticket that it may bring."""
-        return tickets_of(self.what, self.terminal_id, self.component, self.code)
+        """Every ticket that it may bring about its terminal: what befalls a whole place brings none about each."""
+        return frozenset() if self.place else self.symptoms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +210,15 @@ def terminal_id(number: int) -> str:
 def agent_id(number: int) -> str:
     """Name the terminal of a real agent."""
     return f"till-{number}"
+
+
+def inventory_of(scenario: Scenario) -> Inventory:
+    """Say who stands where."""
+    return Inventory(
+        merchants=scenario.merchant,
+        agent_ids=tuple(agent_id(number) for number in range(1, scenario.agents + 1)),
+        terminal_ids=tuple(terminal_id(number) for number in range(1, scenario.terminals + 1)),
+    )
 
 
 def parse(text: str, **overrides: Any) -> Scenario:
@@ -199,6 +277,10 @@ def narrated(step: Step) -> str:
             return "dies without a word"
         case What.STOPPED, True:
             return "stops, and says so"
+        case What.CUT, True if injection.place:
+            return f"the line of all of this {injection.place.kind} is cut"
+        case What.CUT, False if injection.place:
+            return f"the line of all of this {injection.place.kind} is back"
         case What.CUT, True:
             return "uplink is cut"
         case What.CUT, False:
@@ -238,6 +320,7 @@ def _injection(happening: Happening, subject: str, from_s: float, until_s: float
         until_s=until_s,
         component=happening.component or PRINTER,
         code=happening.code or happening.fault or "",
+        place=happening.place,
     )
 
 
@@ -255,6 +338,8 @@ def _subjects(scenario: Scenario, happening: Happening, chance: Chance, busy: fr
         return tuple(map(agent_id, happening.agents))
     if happening.terminals:
         return tuple(map(terminal_id, happening.terminals))
+    if happening.place:
+        return tuple(sorted(inventory_of(scenario).within(happening.place)))
     free = [number for number in range(1, scenario.terminals + 1) if terminal_id(number) not in busy]
     if len(free) < happening.some:
         raise ScenarioInvalid(

@@ -21,11 +21,14 @@ from tests.scenarios.years.world import YearWorld
 from tillwatch_agent.health import Observation
 from tillwatch_collector.domain.notification import Route
 from tillwatch_collector.flows.changes import TicketChange
+from tillwatch_collector.flows.ingest import Delivery
 from tillwatch_collector.flows.judge import JudgeEffects, Rules
 from tillwatch_collector.notifiers import Letter
 from tillwatch_protocol import topics
 
 DAYS = 3
+FORGED, OVERHEARD = BISTRO.terminal_ids
+"""In whose name strangers speak, and whom they repeat."""
 
 
 class _Talkative(Look):
@@ -53,6 +56,8 @@ class DenseWorld(Watcher):
     troubles: Troubles
     truth: Truth
     rules: list[Rule] = field(default_factory=list)
+    poison: list[bytes] = field(default_factory=list)
+    heard: bytes = b"{}"
     people: People = field(init=False)
 
     @classmethod
@@ -109,21 +114,32 @@ class DenseWorld(Watcher):
         for rule in self.rules:
             rule.letter(route, letter)
 
+    # --- what strangers do
+
+    def ingested(self, batch: Sequence[Delivery]) -> None:
+        """Overhear what could be said again in another's name."""
+        overheard = (d for d in batch if d.topic == topics.HEARTBEAT.of(OVERHEARD) and not self.is_poison(d))
+        self.heard = next((delivery.payload for delivery in overheard), self.heard)
+
+    def is_poison(self, delivery: Delivery) -> bool:
+        """Whether a stranger sent it."""
+        return delivery.topic == topics.HEARTBEAT.of(FORGED) and delivery.payload in self.poison
+
     def _poison(self) -> None:
-        """Let a stranger send what nobody can use, in a terminal's name."""
-        name = BISTRO.terminal_ids[0]
-        self.years.terminals[name].wake(beats=2)
-        topic = topics.HEARTBEAT.of(name)
-        payload = f'{{"note": "{CARD}"'.encode()
-        self.years.process.received(Packet(topic=topic, payload=payload, qos=0, retain=False), retained=False)
+        """Let a stranger say in a terminal's name what nobody can read, or what another one said."""
+        payload = self.heard if len(self.poison) % 2 else f'{{"note": "{CARD} {len(self.poison)}"'.encode()
+        self.poison.append(payload)
+        self.years.terminals[FORGED].wake(beats=2)
+        packet = Packet(topic=topics.HEARTBEAT.of(FORGED), payload=payload, qos=0, retain=False)
+        self.years.process.received(packet, retained=False)
 
 
 def run(seed: int, *, days: int = DAYS) -> str:
-    """Run the dense world of this seed; a broken rule says how to see it again."""
+    """Run the dense world of this seed; a broken rule, or a broken assertion of the code, says how to see it again."""
     world = DenseWorld.of(seed, drawn(seed, days=days), every_rule)
     try:
         return world.run()
-    except Exception as error:
+    except AssertionError as error:
         again = f".venv/bin/python -m tests.scenarios.years.dense --seed {seed} --days {days}"
         raise RuleBroken(f"seed {seed}: {error}\n  run again: {again}") from error
 

@@ -6,6 +6,7 @@ only the sender is ours. Card numbers stand in every text that somebody may writ
 A change violates this when somebody reads more than tickets to know what to do.
 """
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from tests.scenarios.clock import Clock, chance
 from tests.scenarios.years.troubles import Call, Troubles, Upkeep
 
 from tillwatch_collector import policies
-from tillwatch_collector.courier import Courier
+from tillwatch_collector.courier import LOOK_S, Courier
 from tillwatch_collector.desk import Author, Desk
 from tillwatch_collector.domain.delivery import DELIVERED, Outcome, Verdict
 from tillwatch_collector.domain.inventory import LifeCycle
@@ -38,6 +39,9 @@ from tillwatch_collector.store.tables import NotificationRow, TicketRow, table_o
 
 TICKET, NOTIFICATION = table_of(TicketRow), table_of(NotificationRow)
 _DUE = select(func.min(NOTIFICATION.c.due_at)).where(NOTIFICATION.c.state == "due")
+
+logging.getLogger("tillwatch_collector.courier").addHandler(logging.NullHandler())
+"""What the courier says of receivers that are away belongs to the story."""
 
 CARD = "4111 1111 1111 1111"
 TRACK = ";5555555555554444=27121010000012300000?"
@@ -156,7 +160,8 @@ class People:
         """Let the courier go when the first message is due, and again as long as there are any."""
         with self.store.reading() as connection:
             due_at = connection.scalar(_DUE)
-        due_s = math.inf if due_at is None else max((due_at - self.clock.at(0)).total_seconds(), self.clock.now_s)
+        soon_s = self.clock.now_s + LOOK_S
+        due_s = math.inf if due_at is None else max((due_at - self.clock.at(0)).total_seconds(), soon_s)
         if due_s < self._posts_s:
             self._posts_s = due_s
             self.clock.call_at(due_s, self._post)

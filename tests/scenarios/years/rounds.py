@@ -1,6 +1,6 @@
 """A collector's process that sleeps through quiet time: the same flows, without the rounds that change nothing.
 
-Awake it does a round every ten seconds: it writes what came, then ticks judge; in between its canaries come back. A
+Awake it does a round every five seconds: it writes what came, then ticks judge; in between its canaries come back. A
 round in which nothing came, and for which judge has set itself no deadline, changes nothing that is kept, so that a
 process in a quiet time skips it; the canaries that it skips came back. Its own trouble (a broker that restarts, a blind
 span, its end) wakes it, and every terminal before it.
@@ -21,9 +21,9 @@ from tests.scenarios.years.sleeper import PROCESS_WAY_S
 from tillwatch_collector.flows.ingest import Delivery
 from tillwatch_simulator.link import Link, LinkHabits
 
-ROUND_S = 10.0
+ROUND_S = 5.0
 CANARY_S = 5.0
-CANARY_BEFORE_S = 2.5
+CANARY_BEFORE_S = 0.5
 """How long before a round the last canary is sent that it finds returned."""
 SETTLED_S = 300.0
 """How long after trouble the process stays awake: longer than every answer, patience and proof."""

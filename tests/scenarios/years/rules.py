@@ -327,8 +327,8 @@ class Told(Rule):
         self.require(not (said is Said.OPENED and known is not None), f"expected to be told once: {told}")
         self._open[route, ticket_id] = not ends
         ((subject_kind, subject_id, component, code, parent),) = self.rows(
-            "SELECT child.subject_kind, child.subject_id, child.component, child.code, parent.status"
-            " FROM ticket AS child LEFT JOIN ticket AS parent ON parent.ticket_id = child.parent_id WHERE child.ticket_id = :ticket_id",
+            "SELECT child.subject_kind, child.subject_id, child.component, child.code, parent.status FROM ticket child"
+            " LEFT JOIN ticket parent ON parent.ticket_id = child.parent_id WHERE child.ticket_id = :ticket_id",
             ticket_id=ticket_id,
         )
         part = parent not in {None, "resolved", "closed", "cancelled", "merged"}
@@ -427,19 +427,26 @@ class NoCards(Rule):
 
     def __init__(self, world: "DenseWorld") -> None:
         super().__init__(world)
-        self._commented = 0
+        self._searched = dict.fromkeys(("comment", "attachment", "journal"), 0)
 
     def called(self, call: Call, change: TicketChange) -> None:  # noqa: ARG002 - one shape for all rules
         """Look at what was written down."""
-        self._search("SELECT * FROM ticket WHERE ticket_id = :last", change.ticket_id)
+        self._search(self.rows("SELECT * FROM ticket WHERE ticket_id = :ticket_id", ticket_id=change.ticket_id))
+
+    def acted(self, change: TicketChange) -> None:  # noqa: ARG002
+        """Look at what was written since."""
+        for table, last in self._searched.items():
+            rows = self.rows(f"SELECT * FROM {table} WHERE {table}_id > {last} ORDER BY {table}_id")
+            self._search(rows)
+            self._searched[table] = rows[-1][0] if rows else last
 
     def finish(self) -> None:
         """Look at every row of every table."""
         for (table,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
-            self._search(f'SELECT * FROM "{table}"', 0)
+            self._search(self.rows(f'SELECT * FROM "{table}"'))
 
-    def _search(self, query: str, last: int) -> None:
-        for row in self.rows(query, **({"last": last} if ":last" in query else {})):
+    def _search(self, rows: list[Any]) -> None:
+        for row in rows:
             for column, value in row._mapping.items():
                 data = value if isinstance(value, bytes) else str(value).encode()
                 self.require(not CARDS.search(data), f"expected no card number, got one in {column}: {data[:200]!r}")
@@ -454,7 +461,7 @@ class Bounded(Rule):
 
     def ingested(self, batch: Sequence[Delivery]) -> None:
         """Count what nobody can use."""
-        poison = sum(delivery.payload.startswith(b'{"note"') for delivery in batch)
+        poison = sum(self.world.is_poison(delivery) for delivery in batch)
         if poison:
             self._poison += poison
             ((kept,),) = self.rows("SELECT count(*) FROM quarantine")
@@ -472,11 +479,11 @@ class Bounded(Rule):
                 )
 
     def finish(self) -> None:
-        """See that what is said of a terminal was said by it."""
-        strangers = self.rows(
-            "SELECT terminal_id FROM sighting WHERE terminal_id NOT IN (SELECT terminal_id FROM level)"
-        )
-        self.require(not strangers, f"expected nobody to be heard who has said nothing, got {strangers}")
+        """See that what is kept of a terminal was said by it."""
+        for table in ("stream", "level", "presence", "event"):
+            for name, stream_id in self.rows(f"SELECT DISTINCT terminal_id, stream_id FROM {table}"):
+                streams = self.world.years.terminals[name].streams
+                self.require(stream_id in streams, f"expected a {table} of {name} itself, got stream {stream_id}")
 
 
 def every_rule(world: "DenseWorld") -> list[Rule]:

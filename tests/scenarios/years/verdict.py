@@ -208,7 +208,8 @@ class _Case:
             if raised_s is not None and heard_s is not None and begins_watched and not self._is_unsure(mute):
                 found.detected_s.append(raised_s - heard_s)
             for piece in without(watched, self.unsure):
-                if length_s(piece) >= MUST_S and mute.start_s not in said_so:
+                unknown = piece.start_s < self.story.runs[terminal_id][0].span.start_s  # nobody misses a stranger
+                if length_s(piece) >= MUST_S and mute.start_s not in said_so and not unknown:
                     found.expected += 1
                     if not any(a <= piece.end_s + LATE_S and b >= piece.start_s for a, b in faults):
                         found.missed.append(f"{terminal_id} was silent from {piece.start_s:.0f} to {piece.end_s:.0f} s")

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.desk import Desk
+from tillwatch_collector.releases import Shelf
 from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.session import Store
 
@@ -46,6 +47,8 @@ class WebContext:
     now: Callable[[], datetime]
     readiness: Callable[[], Readiness]
     activity: Callable[[], Activity]
+    releases: Shelf | None = None
+    """None: this collector has no releases."""
 
 
 def _context(request: Request) -> WebContext:

@@ -6,7 +6,8 @@ and whatever is not public needs a bearer token with the scope that its method a
 announced longer than it may be. Cookies open the console's page only, never the API.
 
 Every answer carries headers by which a browser runs no script and loads nothing from elsewhere.
-A change violates this when a new path answers without a token and does not stand in `PUBLIC`.
+A change violates this when a new path answers without a token and stands neither in `PUBLIC` nor below
+`PUBLIC_BELOW`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,9 @@ from tillwatch_collector.tokens import Scope as TokenScope
 
 PUBLIC = frozenset({"/healthz", "/", "/signin", "/signout", "/console.css"})
 """Liveness says nothing; the console's pages ask for their own cookie."""
+
+PUBLIC_BELOW = ("/tuf/metadata/", "/tuf/targets/")
+"""Releases: terminals have no token, what they fetch is signed and no secret, and a cache may stand in between."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -48,9 +52,14 @@ Check = Callable[[Scope, Headers], Awaitable[ASGIApp | None]]
 """Looks at a request; returns what answers it in our stead, or None to let it pass."""
 
 
+def is_public(path: str) -> bool:
+    """Whether a path, or a route's pattern of it, answers without a token."""
+    return path in PUBLIC or path.startswith(PUBLIC_BELOW)
+
+
 def needed_scope(method: str, path: str) -> TokenScope | None:
     """Say what a request needs; None for what is public."""
-    if path in PUBLIC:
+    if is_public(path):
         return None
     return TokenScope.READ if method in SAFE_METHODS else TokenScope.WRITE
 

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from tillwatch_collector.cli import backup, inventory, maintenance, notify, outages, pki, serving, tickets, tokens
+from tillwatch_collector.cli import (
+    backup,
+    inventory,
+    maintenance,
+    notify,
+    outages,
+    pki,
+    releases,
+    serving,
+    tickets,
+    tokens,
+)
 from tillwatch_collector.cli.output import say, warn
 from tillwatch_collector.errors import CollectorError, OperatorError
 
@@ -29,6 +40,7 @@ commands.add_typer(tickets.commands, name="ticket")
 commands.add_typer(outages.commands, name="outage")
 commands.add_typer(maintenance.commands, name="maintenance")
 commands.add_typer(notify.commands, name="notify")
+commands.add_typer(releases.commands, name="release")
 
 
 def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands a flag over by position

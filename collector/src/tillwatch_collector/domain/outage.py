@@ -300,6 +300,8 @@ class Outage:
     """Who has not been heard well since."""
     back: int = 0
     """How many were."""
+    reached: set[Node] = field(default_factory=set)
+    """Stores whose terminals have been judged to be part of it."""
     own_s: float = 0.0
     """The longest interval and grace of its terminals."""
     over_s: float = 0.0

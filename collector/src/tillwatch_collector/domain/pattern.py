@@ -20,6 +20,7 @@ from tillwatch_collector.domain.outage import (
     Candidate,
     Finding,
     Node,
+    NodeKind,
     Outage,
     OutageSettings,
     Phase,
@@ -126,6 +127,10 @@ class Patterns:
         if hit.outage is not None or self._waits(terminal, symptom, hit, now_s):
             terminal.unticketed.add(symptom)
         return hit.outage
+
+    def stores(self, terminal_id: str) -> set[Node]:
+        """Return the store of a terminal, if it has one."""
+        return {node for node in self._terminal(terminal_id).places if node.kind is NodeKind.STORE}
 
     def is_unticketed(self, terminal_id: str, symptom: Symptom) -> bool:
         """Whether a raised symptom is an outage's, or waits until it is known whose it is."""

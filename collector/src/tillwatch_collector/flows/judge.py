@@ -29,6 +29,7 @@ from tillwatch_collector.flows.changes import MACHINE, Move, TicketChange, Why
 from tillwatch_collector.flows.outages import Outages
 from tillwatch_collector.flows.remembered import Followed, Owed, Terminal
 from tillwatch_collector.flows.sitting import JudgeSettings, PresenceChange, Sitting
+from tillwatch_collector.flows.steps import change_of
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
 
@@ -146,14 +147,12 @@ class Judge:
         """Judge whom there is to judge; raises `LeaseLost`."""
         if not self._keep_lease(repository, now):
             raise LeaseLost(f"expected to hold the lease {LEASE!r} with number {self._fencing_no}; another took it")
-        self._keep_booked(repository, now)
         sitting = Sitting(
             repository,
             policy=self._policy,
             settings=self._settings,
             listening=self.listening,
             outages=self._outages,
-            maintenance=self._maintenance,
             now=now,
         )
         if self.listening.anew_at is not None:
@@ -166,8 +165,7 @@ class Judge:
             *self._escalate(repository, now),
         ]
         self._plan_closings(changes, now)
-        if self._rules.routes is not None:
-            notices.tell(repository, changes, self._rules.routes, now)
+        self._tell(repository, changes, sitting.spread, now)
         return JudgeEffects(tickets=tuple(changes), presences=tuple(sitting.presences))
 
     def release(self, repository: Repository, now: datetime) -> None:
@@ -242,11 +240,14 @@ class Judge:
     def _hear(self, repository: Repository, sitting: Sitting, now: datetime) -> None:
         looks_max, now_s = self._settings.looks_max, self.listening.listened_s
         marked = repository.looks.take_marked(looks_max)
+        due = self._missed(repository, self._looks.take_due(now_s, looks_max))
+        if marked or due or self._turns:
+            self._keep_booked(repository, now)
         turned = self._turns.take_due(now.timestamp(), looks_max)
-        due = self._missed(repository, self._looks.take_due(now_s, looks_max - len(turned)))
         looks = repository.looks.look({*marked, *turned, *due})
         readings = repository.looks.readings(self._to_read(looks, set(marked)))
-        sitting.read(looks, readings)
+        if looks:
+            sitting.read(looks, readings, self._maintenance)
         cases = [
             sitting.see(self._terminals.setdefault(look.terminal_id, Terminal()), look, readings.get(look.terminal_id))
             for look in looks
@@ -318,6 +319,16 @@ class Judge:
             return []
         self._escalated_at = now
         return sla.escalate(repository, self._rules.sla, now)
+
+    def _tell(
+        self, repository: Repository, changes: Sequence[TicketChange], spread: Collection[int], now: datetime
+    ) -> None:
+        """Write what routes are to be told; an outage that spreads is told to more of them."""
+        if self._rules.routes is None:
+            return
+        reaching = repository.tickets.get_all(spread) if spread else []
+        spreading = [change_of(ticket, Move.RECURRED) for ticket in reaching]
+        notices.tell(repository, [*changes, *spreading], self._rules.routes, now)
 
     def _plan_closings(self, changes: Sequence[TicketChange], now: datetime) -> None:
         for change in changes:

@@ -52,6 +52,8 @@ class Claim(NamedTuple):
 
     ticket_id: int | None = None
     """The outage's: write it on the fault, and open nothing."""
+    spreads: bool = False
+    """It is the outage's first in its store: whoever is told of that store is to be told of the outage."""
     held: bool = False
     """Perhaps an outage's: write the fault without a ticket, open nothing; `released` gives it back if it is not."""
 
@@ -98,7 +100,10 @@ class Outages:
         """Say whose a fault is that is about to be raised."""
         outage = self._patterns.claimant(terminal_id, symptom, now_s)
         if outage is not None:
-            return Claim(ticket_id=outage.ticket_id)
+            stores = self._patterns.stores(terminal_id)
+            spreads = not stores <= outage.reached
+            outage.reached |= stores
+            return Claim(ticket_id=outage.ticket_id, spreads=spreads)
         return Claim(held=self._patterns.is_unticketed(terminal_id, symptom))
 
     def released(self) -> list[Released]:

@@ -58,8 +58,9 @@ class JudgeSettings:
     canaries_missed_max: int = 3
     """Time between two canaries that are further apart was not listened to."""
     lease_s: float = 15.0
-    lost_hold_s: float = 10.0
-    """How long after a will a new connection may take: a lost one is noticed and dialled anew within seconds."""
+    lost_hold_s: float = 75.0
+    """How long after a will a new connection may take. An agent whose line broke without a word learns of it up to two
+    keepalives (30 s each) later, and then dials: before that its silence proves nothing."""
     interval_default_s: float = 60.0
     """Of a terminal that has never sent a heartbeat that could be read."""
     opening_grace_s: float = 900.0
@@ -101,7 +102,6 @@ class Sitting:
         settings: JudgeSettings,
         listening: Listening,
         outages: Outages,
-        maintenance: Book,
         now: datetime,
     ) -> None:
         self._repository = repository
@@ -112,17 +112,20 @@ class Sitting:
         self._now = now
         self._now_s = listening.listened_s
         self._watching: dict[str | None, Watching] = {}
-        self._maintenance = maintenance
+        self._maintenance = Book()
         self._known: Mapping[str, Sequence[swap.Known]] = {}
         self._standings: list[Standing] = []
         self._conditions: list[KeptCondition] = []
         self._cleared: set[ConditionKey] = set()
         self._learned: dict[str, str] = {}
         self.tickets: list[TicketChange] = []
+        self.spread: set[int] = set()
+        """Tickets of outages that have hit another store."""
         self.presences: list[PresenceChange] = []
 
-    def read(self, looks: Sequence[Look], readings: Mapping[str, Sequence[Reading]]) -> None:
-        """Find out which stores are watched now, and whose the told serial numbers are."""
+    def read(self, looks: Sequence[Look], readings: Mapping[str, Sequence[Reading]], maintenance: Book) -> None:
+        """Find out which stores are watched and what is in maintenance now, and whose the told serial numbers are."""
+        self._maintenance = maintenance
         self._read_hours(looks)
         entered = {look.terminal_id: look.serial_number for look in looks}
         wanted = {
@@ -424,6 +427,8 @@ class Sitting:
     def _ticket(self, case: Case, key: Key, followed: Followed, reason: str) -> int | None:
         """Return the ticket of a fault: an outage's, or one that is opened for it; None while nobody knows."""
         claim = self._outages.claims(case.look.terminal_id, key, self._now_s)
+        if claim.ticket_id is not None and claim.spreads:
+            self.spread.add(claim.ticket_id)
         if claim.held or claim.ticket_id is not None:
             return claim.ticket_id
         why = Why(actor=MACHINE, reason=reason, evidence=case.raise_evidence(followed))
