@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench import (
     agents,
     fuzz,
+    gates,
     history,
     ingesting,
     killing,
@@ -61,6 +62,7 @@ def _counted(progress: Progress, of: int) -> Callable[[str], None]:
 
 WORLDS = 30
 PLANTED = len(worlds.PLANTINGS)
+PLANTED_AIM = 25
 SEED = 20261121
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -106,7 +108,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Figure(
                 name="planted_caught",
                 unit="mistakes",
-                aim=PLANTED,
+                aim=PLANTED_AIM,
                 at_most=False,
                 says=f"of {PLANTED} planted mistakes: those that worlds of hours, or of days with people, catch",
             ),
@@ -114,6 +116,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     *years.EXPERIMENTS,
+    *gates.EXPERIMENTS,
     Experiment(
         name="ingest_fuzz",
         door="evidence",

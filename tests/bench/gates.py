@@ -9,7 +9,8 @@ hawkBit's rule (`ThresholdRolloutGroupErrorCondition`): halted when failed / all
 threshold. The rule of AWS IoT Jobs (`AbortCriteria`): halted when failed / executed is at least the threshold, once
 enough have executed. Neither looks at what a terminal does after it reported success, so a harm that is not reported
 is nothing to them; a second harm, of terminals that fall silent after their `go`, they may see: AWS when a timeout is
-configured, which counts as failed, hawkBit not, since only what a terminal reports is an error.
+configured, which counts as failed, hawkBit not, since only what a terminal reports is an error. Since they do not see
+faults, what they do is the same at every base rate, and is published at the first.
 """
 
 import random
@@ -129,18 +130,19 @@ def draw(rng: random.Random, size: int, harm_pct: float, base_pct: float, silent
     return Drawn(size=size, failed=failed, silent=silent, updated=tuple(updated), controls=tuple(controls))
 
 
-def halts(harm_pct: float, base_pct: float, silent_pct: float = 0, *, rollouts: int = ROLLOUTS) -> dict[str, list[int]]:
-    """Return by rule how many rollouts were halted in each wave; every rule sees the same ones."""
-    found = {suffix: [0] * len(WAVES) for suffix in RULES}
-    waves = WAVES if harm_pct == silent_pct == 0 else WAVES[:1]
+def halts(harm_pct: float, base_pct: float, silent_pct: float = 0, *, rollouts: int = ROLLOUTS) -> dict[str, int]:
+    """Return by rule how many rollouts were halted: harmful ones in the first wave, harmless ones in any.
+
+    Every rule sees the same rollouts.
+    """
+    halted = dict.fromkeys(RULES, 0)
+    waves = WAVES[:1] if harm_pct or silent_pct else WAVES
     for seed in range(rollouts):
         rng = random.Random(f"{SEED}/{harm_pct}/{base_pct}/{silent_pct}/{seed}")
         drawn = [draw(rng, size, harm_pct, base_pct, silent_pct) for size in waves]
         for suffix, rule in RULES.items():
-            halted = next((place for place, wave in enumerate(drawn) if rule(place + 1, wave)), None)
-            if halted is not None:
-                found[suffix][halted] += 1
-    return found
+            halted[suffix] += any(rule(number, wave) for number, wave in enumerate(drawn, start=1))
+    return halted
 
 
 def gates(progress: Progress) -> dict[str, float]:
@@ -150,10 +152,10 @@ def gates(progress: Progress) -> dict[str, float]:
     for done, (base_pct, harm_pct) in enumerate(cases):
         progress(done, len(cases) + 1, f"{ROLLOUTS} rollouts, {harm_pct} % harm, base rate {base_pct} %")
         for suffix, halted in halts(harm_pct, base_pct).items():
-            values[_name(harm_pct, base_pct, suffix)] = 100 * sum(halted) / ROLLOUTS
+            values[_name(harm_pct, base_pct, suffix)] = 100 * halted / ROLLOUTS
     progress(len(cases), len(cases) + 1, f"{ROLLOUTS} rollouts, {SILENT_PCT} % silent")
     for suffix, halted in halts(0, BASE_PCTS[0], SILENT_PCT).items():
-        values[f"gate_silent_halted_wave1_{SILENT_PCT}pct{suffix}"] = 100 * halted[0] / ROLLOUTS
+        values[f"gate_silent_halted_wave1_{SILENT_PCT}pct{suffix}"] = 100 * halted / ROLLOUTS
     return values
 
 
@@ -182,6 +184,8 @@ def _figures() -> tuple[Figure, ...]:
     for base_pct in BASE_PCTS:
         for harm_pct in sorted(HARM_PCTS, reverse=True):
             for suffix, rule in _OF_RULE.items():
+                if suffix and base_pct != BASE_PCTS[0]:
+                    continue
                 what = f"harming {harm_pct} %: halted in the first wave" if harm_pct else "harmless: halted in any wave"
                 says = f"of {ROLLOUTS:,} rollouts of a release, {what}; base rate {base_pct} %{rule}"
                 figures.append(_figure(_name(harm_pct, base_pct, suffix), says))

@@ -20,6 +20,7 @@ from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.inventory import Merchant, Store, Terminal
 from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
+from tillwatch_collector.releases import Shelf
 from tillwatch_collector.store.inventory import Inventory, Token, Tokens
 from tillwatch_collector.store.session import Store as Database
 from tillwatch_collector.tokens import Scope
@@ -42,6 +43,7 @@ class Web:
     ready: dict[str, bool] = field(default_factory=lambda: {"database": True})
     listening: bool = True
     settings: WebConfig = field(default_factory=WebConfig)
+    releases: Shelf | None = None
 
     @property
     def context(self) -> WebContext:
@@ -53,6 +55,7 @@ class Web:
             now=lambda: self.now,
             readiness=lambda: Readiness(checks=self.ready),
             activity=lambda: Activity(started_at=NOW, heartbeats=7, listening=self.listening),
+            releases=self.releases,
         )
 
     @cached_property

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.collector.rollout_words import SETTINGS
 
 from tillwatch_collector.domain import gate
-from tillwatch_collector.domain.exact import Arm, excess_p, spent
+from tillwatch_collector.domain.exact import NEGLIGIBLE, Arm, excess_p, spent
 from tillwatch_collector.domain.gate import (
     WANT_OF_EVIDENCE,
     Evidence,
@@ -134,6 +134,7 @@ def test_a_look_that_was_passed_over_hands_its_share_to_the_next_and_one_without
     both = judge(evidence(), LIMITS)
     assert both.numbers["level"] == pytest.approx(first.numbers["level"] + last.numbers["level"])
     assert judge(evidence(strata=(stratum(controls=99),)), LIMITS).looks_done == 0
+    assert "p" not in judge(evidence(looks_done=2), LIMITS).numbers
 
 
 @pytest.mark.parametrize("looks", [1, 4, gate.LOOKS_MAX])
@@ -234,6 +235,27 @@ def test_strata_with_different_shares_are_not_mixed() -> None:
     often, seldom = (arm(80, 100), arm(80, 100)), (arm(1, 10), arm(90, 900))
     assert excess_p([often, seldom]) > 0.4
     assert excess_p([(arm(81, 110), arm(170, 1000))]) < 1e-6
+
+
+@running(max_examples=40, deadline=None)
+@given(strata=st.lists(st.tuples(arms, arms), min_size=2, max_size=2))
+def test_two_strata_are_what_counting_all_ways_of_both_gives(strata: list[tuple[Arm, Arm]]) -> None:
+    chances = [[float(p) for p in each_way(one, other)] for one, other in strata]
+    seen = sum(one.shown for one, _ in strata)
+    expected = sum(p * q for i, p in enumerate(chances[0]) for j, q in enumerate(chances[1]) if i + j >= seen)
+    assert excess_p(strata) == pytest.approx(min(1.0, expected), abs=1e-12)
+
+
+def each_way(one: Arm, other: Arm) -> list[Fraction]:
+    shown = one.shown + other.shown
+    whole = math.comb(one.n + other.n, shown)
+    return [Fraction(math.comb(one.n, k) * math.comb(other.n, shown - k), whole) for k in range(min(one.n, shown) + 1)]
+
+
+def test_what_is_left_out_as_negligible_makes_no_result_too_small() -> None:
+    table = arm(200, 200), arm(0, 10_000)
+    assert by_counting(*table) < NEGLIGIBLE < excess_p([table] * 30) < 1e-15
+    assert excess_p([(arm(0, 200), arm(200, 10_000))] * 30) == pytest.approx(1.0)
 
 
 def test_an_arm_that_shows_more_than_it_has_is_our_mistake() -> None:

@@ -165,14 +165,14 @@ def test_tills_that_are_off_at_night_are_no_outage(store: Store) -> None:
 
 
 def test_who_had_a_ticket_before_the_pattern_becomes_part_of_the_outage(store: Store) -> None:
-    street = Street(store, {"a": 8, "b": 20})
-    street.dead = {"a-00"}
-    street.live(60)
+    street = Street(store, {"a": 6, "b": 20}, settings=QUICK)
     cut(street, "a")
+    street.part("a-02")
+    street.live(30)
+    assert street.moves == [("opened", silent("a-02"))]
     street.live(900)
-    [(parent,)] = street.rows("SELECT ticket_id FROM ticket WHERE subject_kind = 'store'")
-    own = street.rows("SELECT subject_id, parent_id FROM ticket WHERE subject_kind = 'terminal'")
-    assert own in ([], [("a-00", parent)])
+    assert street.moves[1:] == [("opened", ("a", "agent:self", "silent"))]
+    assert street.rows("SELECT subject_id, parent_id FROM ticket WHERE subject_kind = 'terminal'") == [("a-02", 2)]
     assert street.rows("SELECT count(*) FROM fault WHERE ticket_id IS NULL") == [(0,)]
     mend(street)
     street.live(600)

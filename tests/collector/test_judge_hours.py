@@ -111,7 +111,7 @@ def test_a_night_in_which_nobody_listened_puts_off_nothing(store: Store) -> None
     street = shop(store, "2026-11-23", "19:00")
     to(street, "2026-11-23", "20:30")
     street.dead = set(street.tills)
-    street.live(300)
+    street.live(900)
     street.live(6 * H, listening=False)
     to(street, "2026-11-24", "08:05")
     street.dead = {"s-02"}

@@ -53,7 +53,7 @@ class Chain:
         self.live(120)
 
     def load(self) -> Judge:
-        settings = JudgeSettings(canary_s=5, outages=OutageSettings())
+        settings = JudgeSettings(canary_s=5, lost_hold_s=10, outages=OutageSettings())
         with self.store.transaction() as repository:
             return Judge.load(repository, load(), settings, at(self.now_s))
 

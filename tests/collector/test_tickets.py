@@ -259,6 +259,18 @@ def test_a_fault_that_explains_what_was_thought_mended_takes_it_back(shop: Store
     assert_journals_tell_the_tickets(shop)
 
 
+def test_a_fault_that_comes_back_after_a_call_about_the_whole_is_that_calls_ticket(shop: Store) -> None:
+    with shop.transaction() as repository:
+        proved_id = fault(repository, PIN_PAD, "no_response", severity="critical").ticket_id
+        proof(repository, PIN_PAD, "no_response")
+        called = report(repository, title="nothing works")
+        change = fault(repository, PIN_PAD, "no_response", severity="critical")
+    assert called.ticket_id != proved_id
+    assert (change.ticket_id, change.move, change.code) == (called.ticket_id, "identified", "no_response")
+    assert actions_in(shop, proved_id) == ["open", "prove", "close"]
+    assert_journals_tell_the_tickets(shop)
+
+
 def test_a_report_of_what_is_resolved_reopens_it(shop: Store) -> None:
     with shop.transaction() as repository:
         ticket_id = fault(repository).ticket_id

@@ -19,6 +19,7 @@ from tillwatch_collector.domain.window import (
     Opening,
     WindowReason,
     WindowSettings,
+    holds,
     look,
     openings,
 )
@@ -105,6 +106,15 @@ def test_a_window_says_whether_a_change_of_an_hour_may_begin(
     found = look(window(**stated), store, now, H)
     assert found == Opening(reason=reason, until=until)
     assert found.fits == (reason is R.OPEN)
+
+
+def test_what_was_found_holds_until_a_change_would_not_fit_any_more_or_one_fits_again() -> None:
+    closed = look(window(), SHOP, utc(20, 12), H)
+    assert [holds(closed, at, H) for at in (utc(20, 19, 59), utc(20, 20))] == [True, False]
+    opened = look(window(), SHOP, utc(20, 20), H)
+    assert [holds(opened, at, H) for at in (utc(21, 5), utc(21, 5, 1), utc(21, 6))] == [True, False, False]
+    assert not holds(opened, utc(21, 6), 0)
+    assert not holds(look(window(), KIOSK, utc(20, 3), H), utc(20, 3), H)
 
 
 def test_a_change_that_fits_in_no_window_has_no_next_one() -> None:

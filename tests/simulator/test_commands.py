@@ -92,8 +92,14 @@ def test_a_printer_without_input_serves_until_it_is_ended(how: signal.Signals, t
         (("fleet",), 2, "expected either --broker HOST:PORT or"),
         (("fleet", "--broker", "nowhere"), 1, "expected a broker as HOST:PORT, got 'nowhere'"),
         (("fleet", "--broker", "127.0.0.1:1", "--password-file", "/nowhere"), 1, "expected a readable password file"),
-        (("fleet", "--broker", "127.0.0.1:1", "--scenario", "/nowhere"), 1, "expected a readable scenario"),
+        (
+            ("fleet", "--broker", "127.0.0.1:1", "--scenario", "/nowhere"),
+            1,
+            "expected one of demo, restaurant_chain, or a",
+        ),
         (("fleet", "--broker", "127.0.0.1:1", "--terminals", "5001"), 1, "less than or equal to 5000; got 5001"),
+        (("demo", "--scenario", "/nowhere"), 1, "expected one of demo, restaurant_chain, or a readable file"),
+        (("demo", "--scenario", "restaurant_chain", "--terminals", "9"), 1, "expected at least the 24 terminals"),
         (("fleet", "--embedded-broker-file", "/nowhere"), 1, "expected what `tillwatch-collector serve` leaves"),
     ],
 )
@@ -131,6 +137,7 @@ def test_help_tells_examples_and_exit_codes_and_eats_no_bracket() -> None:
     overview = done("--help").stdout
     assert "\n    tillwatch-sim printer --tcp 9100\n" in overview
     assert "exit codes: 0 done" in overview
+    assert "restaurant_chain" in done("demo", "--help").stdout
     assert "--tcp [HOST:]PORT" in done("printer", "--help").stdout
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tillwatch_simulator import scenario
 from tillwatch_simulator.errors import ScenarioInvalid
 from tillwatch_simulator.faults import TicketIdentity, What
+from tillwatch_simulator.inventory import Place
 from tillwatch_simulator.scenario import Injection, Scenario, agent_id, caused, drawn, expected, steps, terminal_id
 
 BUSY = """
@@ -68,7 +69,7 @@ def test_the_demonstration_shows_each_sort_of_trouble() -> None:
         ("terminals = 5001", r"terminals: .*less than or equal to 5000; got 5001"),
         ("length_s = nan", "length_s: .*finite"),
         ('[[happening]]\nat_s = 1\nwhat = "bored"\nsome = 1', r"happening\.0\.what: .*'dead'.*; got 'bored'"),
-        ('[[happening]]\nat_s = 1\nwhat = "dead"', "expected exactly one of terminals, agents and some"),
+        ('[[happening]]\nat_s = 1\nwhat = "dead"', "expected exactly one of terminals, agents, some, store"),
         ('[[happening]]\nat_s = 1\nwhat = "dead"\nsome = 1\nterminals = [1]', "expected exactly one of"),
         ('[[happening]]\nat_s = 1\nwhat = "condition"\nsome = 1', "expected component and code with a condition"),
         ('[[happening]]\nat_s = 1\nwhat = "dead"\nsome = 1\nfault = "silent"', "expected fault with a device"),
@@ -93,6 +94,76 @@ def test_the_demonstration_shows_each_sort_of_trouble() -> None:
 def test_what_cannot_be_played_is_named(text: str, problem: str) -> None:
     with pytest.raises(ScenarioInvalid, match=problem):
         scenario.parse(text)
+
+
+CHAIN = """
+terminals = 12
+agents = 1
+[[merchant]]
+merchant_id = "wok"
+name = "Wok"
+[[merchant.store]]
+store_id = "wok-1"
+name = "Wok 1"
+carrier = "CityNet"
+terminals = 6
+[[merchant.store]]
+store_id = "wok-2"
+name = "Wok 2"
+carrier = "Telecom"
+terminals = 2
+[[merchant.store]]
+store_id = "wok-3"
+name = "Wok 3"
+carrier = "Mobile"
+[[happening]]
+at_s = 10
+what = "cut"
+store = "wok-1"
+"""
+
+
+@pytest.mark.parametrize(("kind", "place_id"), [("store", "wok-1"), ("carrier", "CityNet")])
+def test_a_place_is_cut_as_a_whole_and_brings_no_ticket_about_each(kind: str, place_id: str) -> None:
+    injections = drawn(scenario.parse(CHAIN.replace('store = "wok-1"', f'{kind} = "{place_id}"')), Random(1))
+    assert [one.terminal_id for one in injections] == [terminal_id(number) for number in range(1, 7)]
+    assert {one.place for one in injections} == {Place(kind, place_id)}
+    assert caused(injections) == frozenset()
+    assert {one.code for injection in injections for one in injection.symptoms} == {"silent"}
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "problem"),
+    [
+        ('what = "cut"', 'what = "dead"', "expected cut for a whole store, got dead"),
+        ('store = "wok-1"', 'store = "wok-1"\nsome = 1', "expected exactly one of terminals, agents, some, store"),
+        ('store = "wok-1"', 'store = "wok-9"', "expected one of the stores wok-1, wok-2, wok-3, got wok-9"),
+        ('store = "wok-1"', 'carrier = "Citynet"', "one of the carriers CityNet, Mobile, Telecom, got Citynet"),
+        ('store = "wok-1"', 'store = "wok-2"', "at least 5 terminals in store wok-2, got 2: name them as terminals"),
+        ('store = "wok-1"', 'merchant = "wok"', "expected simulated terminals in merchant wok, got till-1, too"),
+        ('_id = "wok-2"', '_id = "wok-1"', "expected each merchant_id and store_id once, got wok-1 again"),
+        ("terminals = 12", "terminals = 7", "expected at least the 8 terminals that the stores have, got 7"),
+        ('carrier = "Telecom"', 'line = "Telecom"', r"merchant\.0\.store\.1\.line: Extra inputs .*; got 'Telecom'"),
+        ('merchant_id = "wok"', 'merchant_id = "the wok"', r"merchant\.0\.merchant_id: .*; got 'the wok'"),
+    ],
+)
+def test_a_place_that_cannot_be_cut_is_named(said: str, instead: str, problem: str) -> None:
+    assert said in CHAIN
+    with pytest.raises(ScenarioInvalid, match=problem):
+        scenario.parse(CHAIN.replace(said, instead, 1))
+
+
+def test_the_restaurant_chain_has_one_line_one_emergency_and_a_till_that_does_not_come_back_with_it() -> None:
+    text = (resources.files("tillwatch_simulator") / "scenarios" / "restaurant_chain.toml").read_text(encoding="utf-8")
+    parsed = scenario.parse(text)
+    inventory = scenario.inventory_of(parsed)
+    (line,) = {one.place for one in drawn(parsed, Random(1)) if one.place}
+    chain = inventory.within(line)
+    assert chain == inventory.within(Place("merchant", "golden-wok")) < {*inventory.terminal_ids}
+    (dead,) = (one for one in drawn(parsed, Random(1)) if one.what is What.DEAD)
+    (back_s,) = {one.until_s for one in drawn(parsed, Random(1)) if one.place}
+    assert dead.terminal_id in chain
+    assert dead.until_s > back_s > dead.from_s
 
 
 def test_overrides_stand_above_the_file() -> None:

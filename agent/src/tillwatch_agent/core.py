@@ -24,7 +24,7 @@ from tillwatch_agent import clock, health, heartbeat, session
 from tillwatch_agent.backlog import Happening, Verdict
 from tillwatch_agent.clock import BY_WALL, JudgedBy, Judging
 from tillwatch_agent.errors import ObservationInvalid, OutboxFailed
-from tillwatch_agent.health import Edge, Level, Observation
+from tillwatch_agent.health import Edge, Observation
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.session import Heard, Nudge, Output, Phase

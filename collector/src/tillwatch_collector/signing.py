@@ -293,8 +293,9 @@ class ReleaseFolder:
 
     def problems(self, now: datetime) -> tuple[str, ...]:
         """Say all that is wrong with what is published: signatures, ends, files; empty where nothing is."""
-        found = [*self._broken_roots()]
+        found: list[str] = []
         try:
+            found += self._broken_roots()
             documents = self.published()
         except ReleasesUnusable as error:
             return (*found, str(error))

@@ -31,6 +31,7 @@ _HELP = """Devices, terminals and fleets that behave and fail as real ones do.
 \b
 examples:
   tillwatch-sim demo
+  tillwatch-sim demo --scenario restaurant_chain --duration 80
   tillwatch-sim printer --pty /tmp/printer --set paper_end
   tillwatch-sim printer --tcp 9100
   tillwatch-sim fleet --terminals 50 --embedded-broker-file tillwatch-data/embedded-broker.json
@@ -64,9 +65,16 @@ EmbeddedOption = Annotated[
         "--embedded-broker-file", metavar="PATH", help="What a collector on this machine left; instead of --broker."
     ),
 ]
+_SCENARIOS = {
+    Path(file.name).stem: file
+    for file in sorted((resources.files("tillwatch_simulator") / "scenarios").iterdir(), key=lambda file: file.name)
+    if file.name.endswith(".toml")
+}
+_SCENARIO_HELP = f"What goes wrong: {', '.join(_SCENARIOS)}, or a TOML file;"
 ScenarioOption = Annotated[
-    Path | None, Option("--scenario", metavar="FILE", help="What goes wrong (TOML); without it, nothing does.")
+    str | None, Option("--scenario", metavar="NAME|FILE", help=f"{_SCENARIO_HELP} without it, nothing does.")
 ]
+DemoScenarioOption = Annotated[str, Option("--scenario", metavar="NAME|FILE", help=f"{_SCENARIO_HELP} else demo.")]
 TerminalsOption = Annotated[
     int | None, Option("--terminals", metavar="N", help="How many; else the scenario's, or 100.")
 ]
@@ -119,7 +127,7 @@ def fleet(
     broker: BrokerOption = None,
     password_file: PasswordOption = None,
     embedded_broker_file: EmbeddedOption = None,
-    scenario_file: ScenarioOption = None,
+    scenario_name: ScenarioOption = None,
     terminals: TerminalsOption = None,
     interval_s: IntervalOption = None,
     seed: SeedOption = 1,
@@ -134,7 +142,7 @@ def fleet(
     Beside a collector on this machine: tillwatch-sim fleet --embedded-broker-file DATA_DIR/embedded-broker.json
     """
     with _ending_cleanly():
-        played = _scenario(scenario_file, terminals=terminals, interval_s=interval_s)
+        played = _scenario(scenario_name, terminals=terminals, interval_s=interval_s)
         ours = Fleet(
             terminal_ids=map(scenario.terminal_id, range(1, played.terminals + 1)),
             interval_s=played.interval_s,
@@ -155,6 +163,7 @@ def fleet(
 @app.command()
 def demo(
     *,
+    scenario_name: DemoScenarioOption = "demo",
     terminals: TerminalsOption = None,
     seed: SeedOption = 1,
     duration_s: DurationOption = None,
@@ -166,10 +175,11 @@ def demo(
     a cover is open, a cable is pulled, terminals die, stop and lose their uplink. It prints the address of a page to
     look at, and goes on until Ctrl-C or the end of --duration. Then it counts: tickets without a cause, and events that
     were sent and not stored; it exits 0 whatever the counts, and 1 when a part fails.
+
+    With --scenario restaurant_chain, all tills of six restaurants lose the network at once: one cause, one ticket.
     """
     with _ending_cleanly():
-        text = (resources.files("tillwatch_simulator") / "scenarios" / "demo.toml").read_text(encoding="utf-8")
-        played = scenario.parse(text, **_given(terminals=terminals))
+        played = _scenario(scenario_name, terminals=terminals)
         report = run(played=played, seed=seed, duration_s=duration_s, tell=_hint if as_json else _say)
         _say(json.dumps(asdict(report)) if as_json else _told(report))
 
@@ -226,11 +236,12 @@ def _done(port: Port, words: Iterable[str]) -> str:
     return f"ok {port.describe()}"
 
 
-def _scenario(path: Path | None, **settings: int | None) -> Scenario:
+def _scenario(name: str | None, **settings: int | None) -> Scenario:
+    """Read a packaged scenario or a file; nothing befalls anybody in none."""
     try:
-        text = path.read_text(encoding="utf-8") if path else ""
+        text = _SCENARIOS.get(name, Path(name)).read_text(encoding="utf-8") if name else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioInvalid(f"expected a readable scenario, got: {error}") from None
+        raise ScenarioInvalid(f"expected one of {', '.join(_SCENARIOS)}, or a readable file, got: {error}") from None
     return scenario.parse(text, **_given(**settings))
 
 

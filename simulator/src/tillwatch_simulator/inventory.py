@@ -78,7 +78,9 @@ class Inventory:
     def places(self) -> dict[str, frozenset[Place]]:
         """Name the places of each terminal; who stands nowhere has none."""
         lies_in = {
-            store.store_id: frozenset(_places(merchant, store)) for merchant in self.merchants for store in merchant.store
+            store.store_id: frozenset(_places(merchant, store))
+            for merchant in self.merchants
+            for store in merchant.store
         }
         return {terminal_id: lies_in[store_id] for terminal_id, store_id in self._dealt}
 

@@ -15,7 +15,7 @@
     region = "north"
     carrier = "CityNet"
     time_zone = "Asia/Shanghai"
-    terminals = 6                   # as many of the simulated ones; without it, its share of the rest, and of the agents
+    terminals = 6                   # simulated ones; without it, its share of those that are left, and of the agents
 
     [[happening]]
     at_s = 10
@@ -127,6 +127,16 @@ class Scenario(_Table):
     happening: Annotated[tuple[Happening, ...], Field(strict=False, max_length=HAPPENINGS_MAX)] = ()
 
     @model_validator(mode="after")
+    def _placed(self) -> Self:
+        stores = [store for merchant in self.merchant for store in merchant.store]
+        for ids in ([merchant.merchant_id for merchant in self.merchant], [store.store_id for store in stores]):
+            if twice := sorted({each for each in ids if ids.count(each) > 1}):
+                raise ValueError(f"expected each merchant_id and store_id once, got {', '.join(twice)} again")
+        if (wanted := sum(store.terminals or 0 for store in stores)) > self.terminals:
+            raise ValueError(f"expected at least the {wanted} terminals that the stores have, got {self.terminals}")
+        return self
+
+    @model_validator(mode="after")
     def _within(self) -> Self:
         for happening in self.happening:
             if happening.at_s + (happening.for_s or 0) > self.length_s:
@@ -137,16 +147,6 @@ class Scenario(_Table):
                 raise ValueError(f"expected terminals from 1 to {self.terminals} at at_s = {happening.at_s:g}")
             if max(happening.agents, default=0) > self.agents:
                 raise ValueError(f"expected agents from 1 to {self.agents} at at_s = {happening.at_s:g}")
-        return self
-
-    @model_validator(mode="after")
-    def _placed(self) -> Self:
-        stores = [store for merchant in self.merchant for store in merchant.store]
-        for ids in ([merchant.merchant_id for merchant in self.merchant], [store.store_id for store in stores]):
-            if twice := sorted({each for each in ids if ids.count(each) > 1}):
-                raise ValueError(f"expected each merchant_id and store_id once, got {', '.join(twice)} again")
-        if (wanted := sum(store.terminals or 0 for store in stores)) > self.terminals:
-            raise ValueError(f"expected at least the {wanted} terminals that the stores have, got {self.terminals}")
         return self
 
     @model_validator(mode="after")
@@ -229,7 +229,7 @@ def parse(text: str, **overrides: Any) -> Scenario:
         raise ScenarioInvalid(f"expected TOML, got: {error}") from None
     except ValidationError as error:
         raise ScenarioInvalid("; ".join(map(_said, error.errors()))) from None
-    drawn(scenario, _First())  # whether there are enough terminals does not depend on which ones are drawn
+    drawn(scenario, First())  # whether there are enough terminals does not depend on which ones are drawn
     return scenario
 
 
@@ -277,10 +277,6 @@ def narrated(step: Step) -> str:
             return "dies without a word"
         case What.STOPPED, True:
             return "stops, and says so"
-        case What.CUT, True if injection.place:
-            return f"the line of all of this {injection.place.kind} is cut"
-        case What.CUT, False if injection.place:
-            return f"the line of all of this {injection.place.kind} is back"
         case What.CUT, True:
             return "uplink is cut"
         case What.CUT, False:
@@ -304,7 +300,7 @@ def expected(injections: Iterable[Injection], hold_s: Mapping[str, float]) -> fr
     )
 
 
-class _First:
+class First:
     """No chance: always the first ones."""
 
     def sample(self, population: Sequence[int], k: int) -> list[int]:

@@ -18,7 +18,6 @@ from tests.scenarios.years.rounds import ROUND_S
 from tests.scenarios.years.story import Cause
 from tests.scenarios.years.troubles import Call
 from tests.scenarios.years.truth import (
-    BEATS_S,
     GRACE_S,
     INTERVAL_S,
     PARENT_MIN,
@@ -232,8 +231,6 @@ class OneParent(Rule):
         self._parents_s: list[float] = []
         self._back_s: dict[tuple[float, str], float] = {}
         """When who was silenced by a cause that ended then was first heard again."""
-        self._first: defaultdict[float, set[str]] = defaultdict(set)
-        """Who was told of before its cause could be known: its will came first, and alone."""
         for cause, hit in self.truth.common:
             ends_s = cause.span.end_s + SETTLED_S
             self.clock.call_at(ends_s, lambda cause=cause, hit=hit: self._settled(cause, hit))  # type: ignore[misc]
@@ -262,9 +259,6 @@ class OneParent(Rule):
             span = cause.span
             if name not in hit or not span.start_s < now_s < span.end_s + SETTLED_S:
                 continue
-            if now_s < span.start_s + BEATS_S and not self._parents_of(cause):
-                self._first[span.start_s].add(name)
-                continue
             said = (
                 f"{name} has a ticket of its own {now_s - span.end_s:.0f} s after the end of {cause.kind} {cause.node}"
             )
@@ -282,14 +276,6 @@ class OneParent(Rule):
         self.require(len(parents) == 1, f"expected one parent of {told}, got {parents}")
         left = self.rows(f"SELECT ticket_id, status FROM ticket WHERE {UNPROVED} AND subject_kind != 'terminal'")
         self.require(not left, f"expected the parent of {told} to be resolved by now, got {left}")
-        for name in sorted(self._first.pop(cause.span.start_s, ())):
-            part = self.rows(
-                "SELECT ticket_id FROM ticket WHERE subject_id = :name AND code = 'silent' AND parent_id IS NOT NULL"
-                " AND updated_at >= :since",
-                name=name,
-                since=self.moment(cause.span.start_s),
-            )
-            self.require(part, f"expected the ticket of {name}, who was silent first, to be part of that of {told}")
 
     def _parents_of(self, cause: Cause) -> list[float]:
         return [at_s for at_s in self._parents_s if cause.span.start_s <= at_s <= cause.span.end_s + SETTLED_S]
@@ -364,7 +350,7 @@ class Meeting(Rule):
     def judged(self, effects: JudgeEffects) -> None:
         """See that a fault meets what was told of it."""
         for change in effects.tickets:
-            if change.move is Move.OPENED and change.subject_kind == "terminal" and change.severity in GRAVE:
+            if change.move in RAISING and change.subject_kind == "terminal" and change.severity in GRAVE:
                 there = self.rows(
                     f"SELECT ticket_id FROM ticket WHERE {OPEN} AND subject_kind = 'terminal' AND subject_id = :name"
                     " AND code = :code AND component IN (:component, :none)",

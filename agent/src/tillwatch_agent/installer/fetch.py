@@ -31,7 +31,7 @@ from tillwatch_agent.installer.failure import FetchFailed
 from tillwatch_agent.installer.order import EXIT_CODES, Cause, Failed, Fetched, News, Progress, Reason, told
 from tillwatch_agent.installer.pace import BYTES_PER_S_MIN, WINDOW_S, Limits
 from tillwatch_agent.installer.spool import RESERVE_BYTES, TOTAL_S, Spool, Terms, storage_failed
-from tillwatch_agent.installer.transfer import Web
+from tillwatch_agent.installer.transfer import HEAD_S, Times, Web
 from tillwatch_agent.installer.trusted import Trusted, matches
 from tillwatch_protocol.release import Fitting, Release, misfit, version_key
 
@@ -131,7 +131,7 @@ def _trusted(asked: argparse.Namespace, root: bytes | None, clocks: Clocks) -> T
 
 
 def _web(asked: argparse.Namespace) -> Web:
-    return Web(ca_file=asked.ca_file, reference_at=asked.reference_time)
+    return Web(ca_file=asked.ca_file, reference_at=asked.reference_time, times=Times(head_s=asked.head_s))
 
 
 def _given_root(asked: argparse.Namespace) -> bytes | None:
@@ -246,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bytes-per-s-max", type=int, help="never more on average")
     parser.add_argument("--bytes-per-s-min", type=float, default=BYTES_PER_S_MIN)
     parser.add_argument("--window-s", type=float, default=WINDOW_S, help="in which the least must come")
+    parser.add_argument("--head-s", type=float, default=HEAD_S, help="until an answer begins")
     parser.add_argument("--total-s", type=float, default=TOTAL_S)
     parser.add_argument("--reserve-bytes", type=int, default=RESERVE_BYTES, help="to be left free")
     commands = parser.add_subparsers(dest="command", required=True)

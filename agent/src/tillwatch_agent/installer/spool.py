@@ -9,6 +9,7 @@ A change violates this when a file that was not verified bears a target's name, 
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -67,7 +68,7 @@ class Spool:
     """One target's download; `now_s` is the monotonic clock."""
 
     def __init__(self, path: Path, wanted: Wanted, terms: Terms, *, now_s: Callable[[], float], tell: Tell) -> None:
-        digest = next(iter(wanted.hashes.values()))
+        digest = hashlib.sha256(repr(sorted(wanted.hashes.items())).encode()).hexdigest()
         self._path = path
         self._part = path.parent / f"{digest}.part"
         self._etag = path.parent / f"{digest}.etag"

@@ -52,8 +52,9 @@ class Times:
 class Answer:
     """What a server answers: its head, and a body to be read in parts."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: http.client.HTTPResponse, watch: "_Watch") -> None:
         self._response = response
+        self._watch = watch
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
 
@@ -71,11 +72,14 @@ class Answer:
     def read(self, count_max: int) -> bytes:
         """Read what is there, at most so much; empty at the end. Raises `FetchFailed`."""
         try:
-            return self._response.read1(count_max)
+            part = self._response.read1(count_max)
         except TimeoutError:
             raise FetchFailed(Cause.NETWORK, Reason.SLOW, "expected more of the file, nothing came") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FetchFailed(Cause.NETWORK, Reason.CUT, f"the connection was cut: {_name(error)}") from None
+        if not part and self._watch.ended:
+            raise FetchFailed(Cause.NETWORK, Reason.SLOW, "expected the whole file in time, it took too long")
+        return part
 
     def refusal(self) -> FetchFailed:
         """Say why this answer is none that can be used now."""
@@ -114,7 +118,9 @@ class Web:
             for name, value in {"Accept-Encoding": "identity", "Connection": "close", **(headers or {})}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            answer = Answer(connection.getresponse())
+            answer = Answer(connection.getresponse(), watch)
+            if watch.ended:  # a head that was cut reads like a short one
+                raise _too_slow(url)
             watch.begin_anew(body_s)
             yield answer
         except FetchFailed as error:

@@ -10,6 +10,7 @@ apart from a clock that is wrong in one way only.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -77,6 +78,9 @@ class Trusted:
             raise FetchFailed(Cause.TRUST, Reason.REVOKED, said)
         if found is None:
             raise FetchFailed(Cause.TRUST, Reason.UNKNOWN_TARGET, f"{target}: expected a release, nobody signed it")
+        if not any(_DIGESTS[kind].fullmatch(found.hashes.get(kind, "")) for kind in _DIGESTS):
+            said = f"{target}: expected a SHA-256 or SHA-512 digest, got {', '.join(sorted(found.hashes))[:200]}"
+            raise FetchFailed(Cause.TRUST, Reason.NOT_UNDERSTOOD, said)
         return found
 
     def url_path(self, target: TargetFile) -> str:
@@ -103,10 +107,7 @@ class Trusted:
 
 
 def matches(target: TargetFile, path: Path) -> bool:
-    """Whether a file is what was signed; raises `FetchFailed` for digests that we cannot make, `OSError`."""
-    if not {"sha256", "sha512"} & set(target.hashes):
-        said = f"expected a SHA-256 or SHA-512 digest, got {', '.join(sorted(target.hashes))}"
-        raise FetchFailed(Cause.TRUST, Reason.NOT_UNDERSTOOD, said)
+    """Whether a file is what was signed, by every digest; raises `OSError`."""
     try:
         with path.open("rb") as file:
             target.verify_length_and_hashes(file)
@@ -167,6 +168,8 @@ class _Fetcher(FetcherInterface):
                 said = f"expected {answer.announced_bytes} bytes of metadata, got {came}"
                 raise FetchFailed(Cause.NETWORK, Reason.CUT, said)
 
+
+_DIGESTS: Final = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
 
 _REASONS: Final[dict[type[exceptions.RepositoryError], Reason]] = {
     exceptions.UnsignedMetadataError: Reason.UNSIGNED,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tillwatch_collector import files, release_keys, signing
 from tillwatch_collector.cli.options import JsonOption, now
@@ -17,7 +17,7 @@ from tillwatch_collector.release_keys import KeyUnusable
 from tillwatch_collector.release_rules import Holders, Office, ReleaseRefused
 from tillwatch_collector.releases import Shelf
 from tillwatch_collector.signing import ReleaseFolder
-from tillwatch_protocol.release import InstallerKind, Release
+from tillwatch_protocol.release import InstallerKind, Release, TargetPath
 
 commands = typer.Typer(
     help="Releases: who may sign them, drafts, signatures, and what terminals are shown.",
@@ -29,6 +29,7 @@ REASON_CHARS_MAX = 300
 
 FolderOption = Annotated[Path, typer.Option("--folder", help="The folder of the releases.")]
 FOLDER = Path("tillwatch-releases")
+_TARGET: TypeAdapter[str] = TypeAdapter(TargetPath)
 PassphraseOption = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="Its first line opens the key; by default it is asked for."),
@@ -238,8 +239,14 @@ def root(
 
 
 def release_target(product: str, file_name: str) -> str:
-    """Name the target of a product's file."""
-    return f"{product}/{file_name}"
+    """Name the target of a product's file; raises `ReleaseRefused`."""
+    try:
+        return _TARGET.validate_python(f"{product}/{file_name}")
+    except ValidationError:
+        raise ReleaseRefused(
+            f"expected a file name of up to 64 letters, digits, dots, - and _ that does not begin with a dot, "
+            f"got {file_name[:100]!r}"
+        ) from None
 
 
 def _described(**said: object) -> Release:

@@ -1,8 +1,8 @@
 """Who is updated in which wave: worked out once, from frozen facts, and the same whenever it is worked out again.
 
 Terminals are drawn by a hash of rollout and terminal, so that nobody is always the first: one of each store, then a
-second of each, and so on. No wave takes all tills of a store. The first leaves out stores with a single till while there
-are others: whoever has no second till is not the first to try.
+second of each, and so on. No wave takes all tills of a store. The first leaves out stores with a single till while
+there are others: whoever has no second till is not the first to try.
 
 A wave that could not satisfy the gate is refused beforehand: the first is small, and each but the last has at least
 `executed_min`. A change violates this when a wave depends on the order in which terminals were given.

@@ -152,6 +152,13 @@ def look(settings: WindowSettings, store: Hours, now: datetime, duration_s: floa
     return Opening(reason=reason, until=None)
 
 
+def holds(opening: Opening, now: datetime, duration_s: float) -> bool:
+    """Say whether what was found for the same window and duration is still so later on; if not, look again."""
+    if opening.until is None:
+        return False
+    return now + timedelta(seconds=duration_s if opening.fits else 0) <= opening.until and now != opening.until
+
+
 def openings(settings: WindowSettings, store: Hours, start: datetime, end: datetime) -> tuple[Span, ...]:
     """Return the windows between two moments, cut to them, in order; none where what they rest on is not known."""
     if _unknown(settings, store):

@@ -177,15 +177,15 @@ class Sitting:
         """Open, widen and end what many terminals share."""
         self.tickets += self._outages.decide(self._repository, self._now, self._now_s)
 
-    def release(self, terminals: Mapping[str, Terminal]) -> set[str]:
+    def release(self, terminals: Mapping[str, Terminal]) -> list[str]:
         """Owe a ticket to what an outage did not explain, or what outlasted it; returns whom to look at for it."""
-        owed = set()
+        owed = []
         for released in self._outages.released():
             terminal = terminals.get(released.terminal_id)
             followed = terminal.followed.get(released.symptom) if terminal else None
             if followed is not None:
                 followed.owed = Owed.OUTAGE
-                owed.add(released.terminal_id)
+                owed.append(released.terminal_id)
         return owed
 
     def follow(self, case: Case) -> Again:
@@ -193,7 +193,7 @@ class Sitting:
         terminal = case.terminal
         known_first = sorted(case.said, key=lambda key: (key not in terminal.followed, key))
         dues = [case.verdict.due_s, *(self._follow(case, key, case.said[key]) for key in known_first)]
-        for key in terminal.flaps.keys() - case.said.keys():
+        for key in sorted(terminal.flaps.keys() - case.said.keys()):
             self._count_flaps(case, key, ())
         quiet = not (terminal.unread or terminal.followed or case.offline)
         terminal.calm_interval_s = (case.look.interval_s or self._settings.interval_default_s) if quiet else None

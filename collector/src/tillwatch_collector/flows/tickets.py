@@ -340,14 +340,21 @@ def _noted(hand: Hand, new: NewTicket) -> TicketChange | None:
     there = tickets.of_subject(identity.subject_kind, identity.subject_id)
     same = [ticket for ticket in there if ticket.identity == identity]
     own = next((ticket for ticket in same if ticket.status not in FINAL), None)
-    told = None if own else met_by_fault(identity.component, new.severity, _open(there))
+    told = met_by_fault(identity.component, new.severity, _open(there)) if _is_over(own) else None
     if told and (taken := tickets.take(told)):
+        if own and (proved := tickets.take(own)):
+            # A person told of it after its proof: it is one cause, and goes on as what they told.
+            hand.because(goes_on_as=taken.ticket_id).move(proved, Action.CLOSE)
         return _identified(hand, taken, new)
     held = tickets.take(own) if own else tickets.goes_on_as(identity) if same else None
     if held is None:
         return None
     parent_id = held.parent_id or (new.parent_id if new.parent_id != held.ticket_id else None)
     return hand.move(held._replace(parent_id=parent_id), Action.RECUR, parent_id=parent_id)
+
+
+def _is_over(ticket: KeptTicket | None) -> bool:
+    return ticket is None or ticket.status is Status.RESOLVED
 
 
 def _open(tickets: Sequence[KeptTicket]) -> list[KeptTicket]:
@@ -440,6 +447,8 @@ def _take_in(hand: Hand, ticket: KeptTicket, into: KeptTicket) -> None:
     )
     values = {name: getattr(into, name) for name in ("parent_id", "severity", "watchers")}
     hand.note(into, "take_in", **values)
+    for child in hand.repository.tickets.children(ticket.ticket_id):
+        hand.note(child, "set_parent", parent_id=into.ticket_id)
     hand.repository.tickets.hand_over(ticket.ticket_id, into.ticket_id)
     if _explains(ticket, into):
         _take_on(hand, into, ticket)

@@ -201,6 +201,10 @@ class Tickets:
         """Return a ticket."""
         return next(iter(self.get_all((ticket_id,))), None)
 
+    def children(self, ticket_id: int) -> list[KeptTicket]:
+        """Return the parts of a ticket, held."""
+        return self._found(TICKET.c.parent_id == ticket_id)
+
     def get_all(self, ticket_ids: Collection[int]) -> list[KeptTicket]:
         """Return those of these tickets that there are."""
         return self._found(TICKET.c.ticket_id.in_(sorted(set(ticket_ids))))
