@@ -21,9 +21,9 @@ from sqlalchemy import (
 )
 from tests.collector.shell_fixtures import NOW
 
+from tillwatch_collector.store.columns import Utc
 from tillwatch_collector.store.history import day_table, make_day_table
 from tillwatch_collector.store.session import Store
-from tillwatch_collector.store.columns import Utc
 from tillwatch_collector.store.tables import Table
 
 TODAY = 20_778

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 from tests.collector.databases import rows
-from tests.collector.test_judge import Shop
+from tests.collector.shop import Shop
 from tests.collector.words import PRINTER, at, events, heartbeat, printer
 
 from tillwatch_collector.store.session import Store

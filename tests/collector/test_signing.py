@@ -277,6 +277,11 @@ def test_the_refresher_says_a_failure_once_and_its_end(
     assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "INFO"]
 
 
+def test_a_collector_whose_online_key_cannot_be_read_does_not_start(desk: Desk, tmp_path: Path) -> None:
+    with pytest.raises(ReleasesUnusable, match=r"releases\.online_key_file: .*expected a readable file"):
+        Refresher(desk.folder, tmp_path / "missing.pem", now=lambda: NOW)
+
+
 # --- folders that are carried, half written, or broken
 
 

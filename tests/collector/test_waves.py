@@ -52,6 +52,7 @@ def test_who_has_no_second_till_is_not_the_first_to_try_while_there_are_others()
     alone = [selected(f"alone{number:02}", f"kiosk{number:02}", tills=1) for number in range(40)]
     found = plan("r1", selection(*alone, *fleet(20, 2)), with_waves({"count": 10}, {"share_pct": 50}))
     assert all(one.store_tills > 1 for one in found.waves[0].terminals)
+    assert {one.store_tills for one in found.waves[1].terminals} == {1, 2}
     only = plan("r1", selection(*alone), with_waves({"count": 8}, {"share_pct": 50}))
     assert sizes_of(only) == [8, 20, 12]
 

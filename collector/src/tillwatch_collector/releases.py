@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from tillwatch_collector import release_keys, signing
 from tillwatch_collector.errors import CollectorError
+from tillwatch_collector.release_keys import KeyUnusable
 from tillwatch_collector.release_rules import ReleasesUnusable
 from tillwatch_collector.signing import ReleaseFolder
 from tillwatch_collector.store.views import View
@@ -104,8 +105,12 @@ class Refresher:
     """Renews what the online key signs; a context in which its thread runs."""
 
     def __init__(self, folder: Path, online_key_file: Path, *, now: Callable[[], datetime]) -> None:
+        """Read the key; raises `ReleasesUnusable`."""
         self._folder = folder
-        self._signer = release_keys.signer(online_key_file, None)
+        try:
+            self._signer = release_keys.signer(online_key_file, None)
+        except KeyUnusable as error:
+            raise ReleasesUnusable(f"releases.online_key_file: {error}") from None
         self._now = now
         self._failing = False
         self._stopping = threading.Event()

@@ -82,7 +82,7 @@ IntervalOption = Annotated[
     int | None, Option("--interval-s", metavar="S", help="Heartbeat; else the scenario's, or 5.")
 ]
 SeedOption = Annotated[int, Option("--seed", metavar="S", help="The same seed draws the same troubles.")]
-DurationOption = Annotated[float | None, Option("--duration", metavar="S", help="End after so many seconds.")]
+DurationOption = Annotated[float | None, Option("--duration", metavar="S", help="End after so many seconds of it.")]
 JsonOption = Annotated[bool, Option("--json", help="End with one JSON object on standard output; the rest on error.")]
 
 

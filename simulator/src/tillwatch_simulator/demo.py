@@ -145,17 +145,15 @@ class Stage:
 
 
 def run(*, played: Scenario, seed: int, duration_s: float | None, tell: Tell) -> Report:
-    """Play until the duration is over, or until `KeyboardInterrupt`; raises `PartFailed`."""
-    ends_s = None if duration_s is None else time.monotonic() + duration_s
+    """Play for so long once everybody is online, or until `KeyboardInterrupt`; raises `PartFailed`."""
     with TemporaryDirectory(prefix="tillwatch-demo-") as folder, ExitStack() as stack:
         stage = _set_up(stack, Path(folder), played, seed, tell)
         clock = Clock()
         narrator = Narrator(tell, clock.now_s, scenario.inventory_of(played), stage.last_reason)
         upcoming = scenario.rounds(played, Random(seed))  # noqa: S311 - a draw, not a secret
-        left_s = None if ends_s is None else ends_s - time.monotonic()
         with suppress(KeyboardInterrupt):
             tell(f"\nThe page: {stage.collector.page}\n")
-            _play(stage, narrator, clock, upcoming, left_s)
+            _play(stage, narrator, clock, upcoming, duration_s)
         return _finish(stage, narrator, tell)
 
 

@@ -149,7 +149,8 @@ class Sleeper(Terminal):
         for effect in life.core.handle(given, self.moment_at(at_s)):
             assert isinstance(effect, Publish), f"{self.terminal_id} slept while something changed: {effect}"
             packet = packet_of(effect.outgoing)
-            assert topics.parse(packet.topic).topic is topics.HEARTBEAT
+            said = f"{self.terminal_id} slept at {at_s} s while something changed: {given} made {packet}"
+            assert topics.parse(packet.topic).topic is topics.HEARTBEAT, said
             arrives_s = call.connection.up.send(at_s)
             if arrives_s is not None:
                 self.late(self, packet, arrives_s + PROCESS_WAY_S)

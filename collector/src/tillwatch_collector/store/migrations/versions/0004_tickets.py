@@ -20,6 +20,30 @@ _FILLED = {
 }
 """Columns that rows of before are filled in for; after that the program says what a new row holds."""
 
+# What a ticket gains.
+_INDEXED = (
+    "store_id",
+    "merchant_id",
+    "parent_id",
+    "merged_into_id",
+    "respond_due_at",
+    "resolve_due_at",
+    "clocks_due_at",
+)
+_PLAIN = (
+    "origin",
+    "title",
+    "description",
+    "contact",
+    "assignee",
+    "watchers",
+    "repair",
+    "repair_mode",
+    "pending_on",
+    "responded_at",
+    "escalation_step",
+)
+
 _OVERWRITTEN = ("level", "sighting")
 FILLFACTOR = 45
 """Room in each page for the next version of its rows: a row that is written at every heartbeat stays in its page, and
@@ -44,65 +68,17 @@ def downgrade() -> None:
             op.execute(f"ALTER TABLE {table} RESET (fillfactor)")
         op.execute("ALTER TABLE level ALTER COLUMN components TYPE jsonb USING components::jsonb")
     with op.batch_alter_table("ticket") as batch_op:
-        batch_op.drop_index(batch_op.f("ix_ticket_store_id"))
-        batch_op.drop_index(batch_op.f("ix_ticket_respond_due_at"))
-        batch_op.drop_index(batch_op.f("ix_ticket_resolve_due_at"))
-        batch_op.drop_index(batch_op.f("ix_ticket_parent_id"))
-        batch_op.drop_index(batch_op.f("ix_ticket_merged_into_id"))
-        batch_op.drop_index(batch_op.f("ix_ticket_merchant_id"))
-        batch_op.drop_index(batch_op.f("ix_ticket_clocks_due_at"))
-        batch_op.drop_column("clocks_due_at")
-        batch_op.drop_column("escalation_step")
-        batch_op.drop_column("resolve_due_at")
-        batch_op.drop_column("respond_due_at")
-        batch_op.drop_column("responded_at")
-        batch_op.drop_column("pending_on")
-        batch_op.drop_column("repair_mode")
-        batch_op.drop_column("repair")
-        batch_op.drop_column("merged_into_id")
-        batch_op.drop_column("parent_id")
-        batch_op.drop_column("merchant_id")
-        batch_op.drop_column("store_id")
-        batch_op.drop_column("watchers")
-        batch_op.drop_column("assignee")
-        batch_op.drop_column("contact")
-        batch_op.drop_column("description")
-        batch_op.drop_column("title")
-        batch_op.drop_column("origin")
-
+        for column in _INDEXED:
+            batch_op.drop_index(f"ix_ticket_{column}")
+        for column in (*_INDEXED, *_PLAIN):
+            batch_op.drop_column(column)
     with op.batch_alter_table("store") as batch_op:
         batch_op.drop_column("contract")
         batch_op.drop_column("holidays")
-
     with op.batch_alter_table("standing") as batch_op:
         batch_op.drop_column("clock_offset_s")
-
-    with op.batch_alter_table("outage") as batch_op:
-        batch_op.drop_index(batch_op.f("ix_outage_ticket_id"))
-        batch_op.drop_index(batch_op.f("ix_outage_ended_at"))
-        batch_op.drop_index(batch_op.f("ix_outage_detected_at"))
-
-    op.drop_table("outage")
-    with op.batch_alter_table("comment") as batch_op:
-        batch_op.drop_index(batch_op.f("ix_comment_ticket_id"))
-
-    op.drop_table("comment")
-    with op.batch_alter_table("attachment") as batch_op:
-        batch_op.drop_index(batch_op.f("ix_attachment_ticket_id"))
-
-    op.drop_table("attachment")
-    op.drop_table("said")
-    with op.batch_alter_table("notification") as batch_op:
-        batch_op.drop_index(
-            "ix_notification_due", sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'")
-        )
-        batch_op.drop_index(batch_op.f("ix_notification_created_at"))
-
-    op.drop_table("notification")
-    with op.batch_alter_table("maintenance") as batch_op:
-        batch_op.drop_index(batch_op.f("ix_maintenance_ends_at"))
-
-    op.drop_table("maintenance")
+    for table in ("outage", "comment", "attachment", "said", "notification", "maintenance"):
+        op.drop_table(table)
 
 
 def _make_tables() -> None:
