@@ -132,7 +132,7 @@ def _poisson_cdf(count: int, mean: float) -> float:
 
 # --- skipping is exact
 
-SKIPPING = ((1, 31), (2, 31))
+SKIPPING = ((1, 19), (2, 19))
 """Seeds and days, of the last three shops: ten terminals, so that two of them are more than a terminal-year."""
 SKIPPING_SHOPS = fleet.SHOPS[-3:]
 SKIPPING_OFTEN = 10.0
