@@ -104,9 +104,10 @@ class Sleeper(Terminal):
         super().look()
 
     def set_wall(self, off_s: float) -> None:
-        """Set the wall clock, awake."""
+        """Set the wall clock, awake; the core notices before it may sleep again."""
         self.wake()
         super().set_wall(off_s)
+        self.give(Tick())
 
     def _end(self) -> bool:
         self.wake()
