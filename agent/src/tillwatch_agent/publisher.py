@@ -94,11 +94,16 @@ class Broker:
     port: int
     keepalive_s: int = 30
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | Callable[[], str] | None = field(default=None, repr=False)
+    """Or what reads it, called like `tls`: a password that was changed is used at the next connection."""
     tls: Callable[[], ssl.SSLContext] | None = None
     """Called in a dialler's thread for each connection; what it raises as `OperatorError` is a failed one."""
     tls_timeless: Callable[[], ssl.SSLContext] | None = None
     """The same, judging no times; for the operator's own authority only. Without it `tls` judges every connection."""
+
+    def secret(self) -> str | None:
+        """Return the password as it is now; raises `OperatorError`."""
+        return self.password() if callable(self.password) else self.password
 
     def context(self, judging: Judging) -> ssl.SSLContext | None:
         """Make what judges the broker's certificate in the handshake; raises `OperatorError`."""
@@ -287,8 +292,8 @@ class Publisher:
             self._ready_failed(error)
 
     def failed(self, why: str) -> None:
-        """Log that no connection came about, once until one does."""
-        if self.failure is None:
+        """Log that no connection came about, once for each reason."""
+        if self.failure != why:
             _logger.warning("%s: no connection to %s:%d: %s", self._terminal_id, *self._address, why)
         self.failure = why
 
@@ -508,10 +513,10 @@ class _Client(paho.Client):
         self.max_inflight_messages_set(QUEUED_MAX)
         if will:
             self.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
-        if broker.username is not None:
-            self.username_pw_set(broker.username, broker.password)
 
     def _create_socket(self) -> socket.socket:
+        if self._broker.username is not None:
+            self.username_pw_set(self._broker.username, self._broker.secret())
         context = self._broker.context(self._judging)
         sock = socket.create_connection((self._broker.host, self._broker.port), timeout=CONNECT_TIMEOUT_S)
         if context is None:

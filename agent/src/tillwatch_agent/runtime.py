@@ -100,14 +100,18 @@ def now() -> Moment:
 
 def broker(config: "BrokerConfig") -> Broker:
     """Read what the connection needs from its files; raises `OperatorError`."""
+    # What is wrong with the files is told now, not by each connection.
     if config.ca_file:
-        _tls(config)  # what is wrong with the files is told now, not by each connection
+        _tls(config)
+    password_file = config.password_file
+    if password_file:
+        configuration.read_secret(password_file)
     return Broker(
         host=config.host,
         port=config.port,
         keepalive_s=config.keepalive_s,
         username=config.username,
-        password=configuration.read_secret(config.password_file) if config.password_file else None,
+        password=partial(configuration.read_secret, password_file) if password_file else None,
         tls=partial(_tls, config) if config.ca_file else None,
         tls_timeless=(lambda: certificates.timeless(_tls(config))) if config.ca_file else None,
     )
