@@ -222,7 +222,13 @@ EXPERIMENTS = (
                 aim=0,
                 says="worlds that end otherwise when no heartbeat, canary or tick is skipped, to the byte",
             ),
-            Figure(name="skipping_terminal_years", unit="years", aim=1, at_most=False, says="in those worlds (SKIPPING_DAYS=19 makes it one)"),
+            Figure(
+                name="skipping_terminal_years",
+                unit="years",
+                aim=1,
+                at_most=False,
+                says="in those worlds (SKIPPING_DAYS=19 makes it one)",
+            ),
         ),
     ),
 )
