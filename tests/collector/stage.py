@@ -15,6 +15,7 @@ from tillwatch_collector.domain.outage import (
     Stand,
     Symptom,
     asserted,
+    return_s,
     silence,
 )
 from tillwatch_collector.domain.pattern import Key, Patterns
@@ -23,7 +24,8 @@ from tillwatch_collector.domain.signs import SILENT
 
 DNS: Symptom = ("network:uplink", "dns_failure")
 INTERVAL_S = 60.0
-OWN_S = INTERVAL_S + grace_s(INTERVAL_S)
+LATE_S = INTERVAL_S + grace_s(INTERVAL_S)
+OWN_S = return_s(INTERVAL_S)
 
 
 def place(kind: NodeKind, node_id: str) -> Node:
@@ -68,13 +70,13 @@ class Stage:
     def quiet(self, terminal_ids: Iterable[str]) -> None:
         """Look at terminals that were not heard, as far as they are missed."""
         for terminal_id in terminal_ids:
-            late_s = self.heard_s[terminal_id] + OWN_S
+            late_s = self.heard_s[terminal_id] + LATE_S
             if self.now_s >= late_s:
                 self.stand(terminal_id, {SILENT: self.silence(terminal_id)})
 
     def silence(self, terminal_id: str, *, lost: bool = False) -> Shown:
         heard_s = self.heard_s[terminal_id]
-        silent = lost or self.now_s >= heard_s + 2 * INTERVAL_S + OWN_S
+        silent = lost or self.now_s >= heard_s + 2 * INTERVAL_S + LATE_S
         return silence(at=at(heard_s), from_s=heard_s, interval_s=INTERVAL_S, silent=silent, now_s=self.now_s)
 
     def stand(

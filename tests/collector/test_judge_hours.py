@@ -1,4 +1,7 @@
-"""Shops that open and close, as judge watches them: who is off at night is not missed, who is dead at opening is."""
+"""Shops that open and close, as judge watches them: who is off at night is not missed, who is dead at opening is.
+
+The grace ends at a quarter past; what is proved to have been listened to goes beyond it one step, five minutes, later.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,7 +67,19 @@ def test_who_is_dead_at_opening_is_told_of_when_the_grace_is_over(store: Store) 
     to(street, "2026-11-24", "08:05")
     street.dead = {"s-01"}
     to(street, "2026-11-24", "12:00")
-    assert opened(street) == [("s-01", "2026-11-24 08:15")]
+    assert opened(street) == [("s-01", "2026-11-24 08:20")]
+
+
+def test_who_is_switched_on_while_the_observer_is_blind_is_not_missed_when_the_grace_is_over(store: Store) -> None:
+    street = shop(store, "2026-11-23", "19:00")
+    to(street, "2026-11-23", "20:30")
+    street.dead = set(street.tills)
+    to(street, "2026-11-24", "08:00")
+    street.dead = {"s-01"}
+    street.live(1200, listening=False)
+    assert street.moves == []
+    street.live(2 * H)
+    assert [subject_id for subject_id, _ in opened(street)] == ["s-01"]
 
 
 def test_a_store_that_is_dead_at_opening_is_one_ticket(store: Store) -> None:
@@ -72,7 +87,7 @@ def test_a_store_that_is_dead_at_opening_is_one_ticket(store: Store) -> None:
     to(street, "2026-11-23", "20:30")
     street.dead = set(street.tills)
     to(street, "2026-11-24", "12:00")
-    assert opened(street) == [("s", "2026-11-24 08:15")]
+    assert opened(street) == [("s", "2026-11-24 08:20")]
 
 
 def test_a_ticket_of_before_closing_stays_and_nothing_else_opens_at_night(store: Store) -> None:
@@ -104,7 +119,7 @@ def test_a_restart_at_night_misses_nobody_and_forgets_nobody(store: Store) -> No
     assert street.moves == []
     street.dead = {"s-02"}
     to(street, "2026-11-24", "12:00")
-    assert opened(street) == [("s-02", "2026-11-24 08:15")]
+    assert opened(street) == [("s-02", "2026-11-24 08:20")]
 
 
 def test_a_night_in_which_nobody_listened_puts_off_nothing(store: Store) -> None:
@@ -116,7 +131,7 @@ def test_a_night_in_which_nobody_listened_puts_off_nothing(store: Store) -> None
     to(street, "2026-11-24", "08:05")
     street.dead = {"s-02"}
     to(street, "2026-11-24", "12:00")
-    assert opened(street) == [("s-02", "2026-11-24 08:15")]
+    assert opened(street) == [("s-02", "2026-11-24 08:20")]
 
 
 def test_a_holiday_is_a_night(store: Store) -> None:
@@ -129,7 +144,7 @@ def test_a_holiday_is_a_night(store: Store) -> None:
     street.dead = {"s-00"}
     to(street, "2026-12-26", "13:00")
     # a day of its own hours, and of its own opening
-    assert opened(street) == [("s-00", "2026-12-26 10:15")]
+    assert opened(street) == [("s-00", "2026-12-26 10:20")]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,7 @@ def test_the_night_in_which_clocks_change_ends_when_the_shop_opens_by_its_own(st
     assert street.moves == []
     street.dead = {"s-00"}
     to(street, day, "09:00")
-    assert opened(street) == [("s-00", f"{day} 08:15")]
+    assert opened(street) == [("s-00", f"{day} 08:20")]
 
 
 def test_hours_that_are_changed_count_at_once(store: Store) -> None:

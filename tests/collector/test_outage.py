@@ -54,7 +54,7 @@ def test_enough_terminals_are_a_share_and_a_least_number(kind: NodeKind, total: 
 
 def test_one_that_is_late_is_pressed_at_its_third_miss() -> None:
     shown = silence(at=START, from_s=100, interval_s=60, silent=False, now_s=170)
-    assert (shown.from_s, shown.until_s, shown.press_s, shown.own_s) == (100, 223, 283, 63)
+    assert (shown.from_s, shown.until_s, shown.press_s, shown.own_s) == (100, 223, 283, 133)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_one_that_is_silent_by_its_will_waits_until_all_others_are_late(now_s: f
 
 def test_a_condition_is_pressed_when_it_is_raised_and_may_have_begun_a_span_before() -> None:
     shown = asserted(at=START, since_s=500, raise_s=60, interval_s=60, span_s=180)
-    assert (shown.from_s, shown.until_s, shown.press_s, shown.own_s) == (320, 500, 560, 63)
+    assert (shown.from_s, shown.until_s, shown.press_s, shown.own_s) == (320, 500, 560, 133)
 
 
 # --- places

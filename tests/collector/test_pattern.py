@@ -349,7 +349,7 @@ def test_a_shop_that_closes_in_an_outage_proves_nothing() -> None:
     stage.decide()
     assert stage.open_ones == [(place(NodeKind.STORE, "s0"), 8)]
     stage.well(names)
-    stage.pass_to(30_100, [])
+    stage.pass_to(30_010 + OWN_S, [])
     assert [outage.back for outage in stage.ended] == [8]
 
 
@@ -357,7 +357,7 @@ def test_who_is_off_when_it_ends_is_judged_when_it_is_missed_again() -> None:
     stage, names = open_outage()
     stage.off(names[:1])
     stage.well(names[1:])
-    stage.pass_to(700, [])
+    stage.pass_to(610 + OWN_S, [])
     assert len(stage.ended) == 1
     assert stage.own == []
     stage.now_s = 40_000
@@ -371,7 +371,7 @@ def test_who_goes_off_in_its_own_interval_does_not_hold_the_end_up() -> None:
     stage.well(names[1:])
     stage.decide()
     stage.off(names[:1])
-    stage.pass_to(700, [])
+    stage.pass_to(610 + OWN_S, [])
     assert len(stage.ended) == 1
     assert stage.own == []
 

@@ -113,6 +113,14 @@ GAP = replace(LOST, unbroken_s=1008)
         (replace(HEARD, heard_s=1006, said=said("stopping", outlived=True)), 1050, State.OFF, Reason.STOPPING, None),
         # and came back
         (replace(STOPPED, connection=(2, 1)), 1050, State.ONLINE, Reason.HEARD, 1063),
+        # a shop has just opened, and we listened all the time: who is silent then is dead
+        (replace(HEARD, was_off=True), 9000, State.SILENT, Reason.MISSED_THREE, None),
+        # or we were blind until a moment ago: who was switched on meanwhile has until its next heartbeat
+        (replace(HEARD, was_off=True, unbroken_s=8990), 9000, State.OFF, Reason.OPENING, 9053),
+        (replace(HEARD, was_off=True, unbroken_s=8990), 9053, State.SILENT, Reason.MISSED_THREE, None),
+        (replace(LOST, was_off=True, unbroken_s=1010), 1073, State.SILENT, Reason.CONNECTION_LOST, 1133),
+        (replace(HEARD, was_off=True, unbroken_s=1050), 1055, State.ONLINE, Reason.HEARD, 1063),
+        (replace(ANEW, was_off=True), 1001, State.UNKNOWN, Reason.LISTENING_ANEW, 1063),
         # closed: not missed, looked at again when it may open
         (closed(HEARD), 1063, State.OFF, Reason.CLOSED, 5000),
         (closed(HEARD), 1183, State.OFF, Reason.CLOSED, 5000),

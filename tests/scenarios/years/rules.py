@@ -18,9 +18,9 @@ from tests.scenarios.years.rounds import ROUND_S
 from tests.scenarios.years.story import Cause
 from tests.scenarios.years.troubles import Call
 from tests.scenarios.years.truth import (
-    GRACE_S,
     INTERVAL_S,
     PARENT_MIN,
+    RETURN_S,
     SETTLED_S,
     SILENT,
     Needed,
@@ -263,11 +263,11 @@ class OneParent(Rule):
                 f"{name} has a ticket of its own {now_s - span.end_s:.0f} s after the end of {cause.kind} {cause.node}"
             )
             self.require(now_s > span.end_s + INTERVAL_S, f"expected it to be told of in the parent: {said}")
-            own_s = now_s - INTERVAL_S - GRACE_S + ROUND_S
+            own_s = now_s - RETURN_S + ROUND_S
             left = [each for each in hit if self._back_s.get((span.end_s, each), math.inf) >= own_s]
             threshold = max(PARENT_MIN, ceil(len(hit) / 2))
             ended = 2 * len(left) <= threshold
-            self.require(ended, f"expected an interval of its own: {said}, and before that {len(left)} were silent")
+            self.require(ended, f"expected time of its own to return: {said}, and before that {len(left)} were silent")
 
     def _settled(self, cause: Cause, hit: frozenset[str]) -> None:
         """See that there was one, and that it is over."""

@@ -65,7 +65,7 @@ class Sleeper(Terminal):
             self.clock.call_at(stuck_at_s, lambda: self.wake() if self.client.call is call else None)
 
     def wake(self, beats: int = 1) -> None:
-        """Be as if it had never slept; the last `beats` heartbeats are delivered."""
+        """Be as if it had never slept; the last `beats` heartbeats are delivered, and one that is on its way."""
         life = self.life
         if not self.asleep or life is None:
             return
@@ -125,6 +125,13 @@ class Sleeper(Terminal):
         call = self.client.call
         return call is not None and call.connection is not None and call.connection.fate.stuck_at_s <= now_s
 
+    def _way_s(self) -> float:
+        """Return how long a heartbeat is on its way."""
+        call = self.client.call
+        assert call is not None
+        assert call.connection is not None
+        return call.connection.up.habits.latency_s + PROCESS_WAY_S
+
     # --- what it would have done
 
     def _fires_s(self, core: Core, beats: int) -> list[float]:
@@ -135,7 +142,9 @@ class Sleeper(Terminal):
         numbered = [
             (number, _beat_s(first_s, session.phase_s, interval_s, number)) for number in range(most)[-4 - beats :]
         ]
-        fires = [(number, beat_s) for number, beat_s in numbered if grid_s(booted_s + beat_s) < now_s][-beats:]
+        fires = [(number, beat_s) for number, beat_s in numbered if grid_s(booted_s + beat_s) < now_s]
+        underway = bool(fires) and grid_s(booted_s + fires[-1][1]) + self._way_s() > now_s
+        fires = fires[-beats - underway :]
         if fires:
             number, beat_s = fires[0]
             core._session = replace(session, beat_at_s=beat_s)

@@ -24,7 +24,9 @@ GRACE_S = 3.0
 SHOP_GRACE_S = 900.0
 """After opening and before closing nobody is missed."""
 BEATS_S = 3 * INTERVAL_S + GRACE_S
-SETTLED_S = 400.0
+RETURN_S = 2 * INTERVAL_S + 10.0 + GRACE_S
+"""What each of the rest of an outage gets: an agent's longest back-off, a dial, a heartbeat's way."""
+SETTLED_S = 480.0
 """After a cause: a link that notices it, a back-off, the rest's own interval, the hold, and rounds."""
 TOLD_S = 60.0
 """Beyond its beats or its hold: an agent's poll, a heartbeat, a round, an outage that is looked for."""

@@ -26,7 +26,7 @@ from tillwatch_simulator.link import Span
 
 INTERVAL_S = 60.0
 GRACE_S = 900.0
-"""After opening, nobody is judged for so long."""
+"""After opening and before closing, nobody is judged for so long."""
 LATE_S = 300.0
 """How long after its cause a ticket may come: three intervals, grace, a round, listening that stood still."""
 SETTLE_S = 900.0
@@ -142,7 +142,8 @@ class _Case:
     def _judged(self, hours: Iterable[tuple[float, float]]) -> list[Span]:
         """When silence in a store is to be found."""
         spans = joined(Span(start_s=a, end_s=b) for a, b in hours)
-        return [Span(start_s=s.start_s + GRACE_S, end_s=s.end_s) for s in spans if length_s(s) > GRACE_S]
+        graced = (Span(start_s=s.start_s + GRACE_S, end_s=s.end_s - GRACE_S) for s in spans)
+        return [span for span in graced if length_s(span) > 0]
 
     def _judged_at(self, terminal_id: str) -> list[Span]:
         return self.judged[self.shops[terminal_id].store_id]

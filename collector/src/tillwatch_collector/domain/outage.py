@@ -30,6 +30,10 @@ SAMPLE_MAX = 20
 """Terminals that evidence names: enough to ask somebody; the rest are the outage's children."""
 ALTERNATIVES_MAX = 8
 """Other nodes that evidence names: one of each kind."""
+RETURN_INTERVALS = 2
+"""How long an agent that could not connect may sleep before it tries again, at the most."""
+DIAL_S = 10.0
+"""How long a try may take that meets a line which is just coming back."""
 NETWORK_BITS = {4: 24, 6: 48}
 """Of a public address: what one line or one small provider is given, and what routes are announced for."""
 
@@ -156,7 +160,7 @@ class Shown:
     until_s: float
     press_s: float
     own_s: float
-    """The terminal's interval and grace: what it gets after an outage before it is judged by itself."""
+    """What the terminal gets after an outage before it is judged by itself."""
 
     @property
     def stale_s(self) -> float:
@@ -178,14 +182,19 @@ def silence(*, at: datetime, from_s: float, interval_s: float, silent: bool, now
         from_s=from_s,
         until_s=from_s + 2 * interval_s + grace,
         press_s=min(third_miss_s, max(now_s, all_late_s)) if silent else third_miss_s,
-        own_s=interval_s + grace,
+        own_s=return_s(interval_s),
     )
 
 
 def asserted(*, at: datetime, since_s: float, raise_s: float, interval_s: float, span_s: float) -> Shown:
     """Describe a condition that is asserted since `since_s` and raised `raise_s` later."""
-    own_s = interval_s + grace_s(interval_s)
+    own_s = return_s(interval_s)
     return Shown(at=at, from_s=since_s - span_s, until_s=since_s, press_s=since_s + raise_s, own_s=own_s)
+
+
+def return_s(interval_s: float) -> float:
+    """Return how long a terminal may take to be heard once nothing hinders it: a back-off, a dial, a heartbeat."""
+    return RETURN_INTERVALS * interval_s + DIAL_S + grace_s(interval_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,7 +312,7 @@ class Outage:
     reached: set[Node] = field(default_factory=set)
     """Stores whose terminals have been judged to be part of it."""
     own_s: float = 0.0
-    """The longest interval and grace of its terminals."""
+    """The longest return of its terminals."""
     over_s: float = 0.0
     """Where an ending one has ended, if nobody is left."""
 

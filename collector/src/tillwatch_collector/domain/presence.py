@@ -81,6 +81,8 @@ class Sight:
     watch: Watch
     watch_due_s: float | None
     """When `watch` may change, at the earliest."""
+    was_off: bool = False
+    """Whether nobody missed it until now: of its silence before nothing follows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +102,19 @@ def assess(sight: Sight, now_s: float, *, lost_hold_s: float) -> Verdict:
     if offline is not None and offline.reason == PresenceReason.STOPPING:
         return Verdict(state=State.OFF, reason=Reason.STOPPING, due_s=None)
     verdict = _by_silence(sight, now_s) if offline is None else _by_will(sight, offline, now_s, lost_hold_s)
-    if verdict.state is State.ONLINE or sight.watch is Watch.WATCHED:
+    if verdict.state is State.ONLINE:
         return verdict
-    return Verdict(state=State.OFF, reason=_UNWATCHED[sight.watch], due_s=sight.watch_due_s)
+    if sight.watch is not Watch.WATCHED:
+        return Verdict(state=State.OFF, reason=_UNWATCHED[sight.watch], due_s=sight.watch_due_s)
+    return verdict if verdict.state is State.UNKNOWN else _missed_anew(sight, now_s) or verdict
+
+
+def _missed_anew(sight: Sight, now_s: float) -> Verdict | None:
+    """Wait for a heartbeat's time without a gap: who was switched on while we were blind was not heard."""
+    beat_s = sight.unbroken_s + sight.interval_s + grace_s(sight.interval_s)
+    if sight.was_off and now_s < beat_s:
+        return Verdict(state=State.OFF, reason=Reason.OPENING, due_s=beat_s)
+    return None
 
 
 def grace_s(interval_s: float) -> float:

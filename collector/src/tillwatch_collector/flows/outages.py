@@ -26,10 +26,11 @@ from tillwatch_collector.domain.outage import (
     Stand,
     Symptom,
     places_of,
+    return_s,
 )
 from tillwatch_collector.domain.pattern import Key, Patterns
 from tillwatch_collector.domain.policy import Policy
-from tillwatch_collector.domain.presence import State, grace_s
+from tillwatch_collector.domain.presence import State
 from tillwatch_collector.domain.signs import SILENT
 from tillwatch_collector.domain.ticket import TICKET_TABLE, Action, TicketIdentity
 from tillwatch_collector.flows import tickets
@@ -272,7 +273,7 @@ class Outages:
 
 def _still(at: datetime, interval_s: float, now_s: float) -> Shown:
     """Return what a terminal shows that still shows what it did."""
-    return Shown(at=at, from_s=now_s, until_s=now_s, press_s=now_s, own_s=interval_s + grace_s(interval_s))
+    return Shown(at=at, from_s=now_s, until_s=now_s, press_s=now_s, own_s=return_s(interval_s))
 
 
 def _showing(presences: dict[str, str], raised: dict[Key, bool]) -> set[Key]:

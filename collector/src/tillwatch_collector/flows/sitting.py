@@ -45,6 +45,9 @@ FLAPS_MAX = 128
 OFFSET_STEP_S = 1.0
 """A clock's offset is written again when it moved by more than a heartbeat's way varies."""
 
+NEXT_PROOF_S = 0.001
+"""Beyond what was listened to: due as soon as more is."""
+
 OPENING_HOURS = "opening_hours"
 
 
@@ -111,6 +114,8 @@ class Sitting:
         self._outages = outages
         self._now = now
         self._now_s = listening.listened_s
+        self._listened_at = min(listening.last.ended_at, now) if listening.last else now
+        """Up to when silence is known: of a shop that opened since we know nobody silent."""
         self._watching: dict[str | None, Watching] = {}
         self._maintenance = Book()
         self._known: Mapping[str, Sequence[swap.Known]] = {}
@@ -138,7 +143,7 @@ class Sitting:
 
     def see(self, terminal: Terminal, look: Look, readings: Sequence[Reading] | None) -> Case:
         """Judge a terminal's presence, and tell what it shows to whoever looks for common causes."""
-        sight = self._sight(look)
+        sight = self._sight(terminal, look)
         verdict = assess(sight, self._now_s, lost_hold_s=self._settings.lost_hold_s)
         beat_s = self._beat_s(look)
         fresh = self._fresh(look, beat_s, sight.interval_s)
@@ -215,7 +220,8 @@ class Sitting:
         watched = self._watching.get(case.look.store_id, ALWAYS)
         turns = [flapping.ends_at(flap, self._policy.flapping.rule) for flap in case.terminal.flaps.values()]
         turns.append(case.muted.until if case.muted else None)
-        turns.append(watched.until if case.verdict.state is State.OFF else None)
+        if case.verdict.state is State.OFF and watched.until is not None and watched.until > self._now:
+            turns.append(watched.until)
         return [turn for turn in turns if turn is not None]
 
     # --- what is known of a terminal
@@ -230,7 +236,7 @@ class Sitting:
                 continue
             self._watching[store_id] = watching(
                 parsed,
-                self._now,
+                self._listened_at,
                 opening_grace_s=self._settings.opening_grace_s,
                 closing_grace_s=self._settings.closing_grace_s,
             )
@@ -242,9 +248,8 @@ class Sitting:
         if look.level_sent_at is not None and look.level_received_at is not None:
             terminal.clock = clock_offset.heard(terminal.clock, look.level_sent_at, look.level_received_at)
 
-    def _sight(self, look: Look) -> Sight:
+    def _sight(self, terminal: Terminal, look: Look) -> Sight:
         watched = self._watching.get(look.store_id, ALWAYS)
-        until_s = (watched.until - self._now).total_seconds() if watched.until else None
         return Sight(
             heard_s=self._listening.position_s(look.heard_at),
             heard_since_anew=self._listening.heard_since_anew(look.heard_at),
@@ -255,8 +260,13 @@ class Sitting:
             said=self._said(look),
             life_cycle=look.life_cycle,
             watch=watched.watch,
-            watch_due_s=None if until_s is None else self._now_s + until_s,
+            watch_due_s=None if watched.until is None else self._turn_s(watched.until),
+            was_off=terminal.state == State.OFF,
         )
+
+    def _turn_s(self, until: datetime) -> float:
+        """Return where a turn of the clock is seen: one that we have not listened to, with the next proof."""
+        return self._now_s + max((until - self._now).total_seconds(), NEXT_PROOF_S)
 
     def _said(self, look: Look) -> Said | None:
         if look.presence_connection is None or look.presence_state is None or look.presence_received_at is None:
