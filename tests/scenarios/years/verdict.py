@@ -295,12 +295,15 @@ class _Case:
         ]
 
     def _parents(self, cause: Cause) -> int:
-        return sum(
-            moved.change.move is Move.OPENED
+        """Count the tickets that tell of it, one that is opened again too: the store had an outage lately."""
+        told = {
+            moved.change.ticket_id
+            for moved in self.world.record.moves
+            if moved.change.move in OPENED
             and moved.change.subject_kind not in {"terminal", "collector"}
             and cause.span.start_s <= moved.at_s <= cause.span.end_s + SETTLE_S
-            for moved in self.world.record.moves
-        )
+        }
+        return len(told)
 
     def _flaps(self, cause: Cause) -> bool:
         """Whether it came often enough to be told of."""
