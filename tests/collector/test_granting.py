@@ -117,6 +117,9 @@ WAITS_AFTER = {V.RETRY: [Wait.BACK_OFF], V.LAPSE: [Wait.PREPARING]}
         # after a failed try it backs off
         (job(not_before=NOW + timedelta(seconds=1)), {"t1": till()}, 0, Wait.BACK_OFF),
         (job(not_before=NOW), {"t1": till()}, 0, OFFER),
+        # whom another rollout has a job of
+        (job(), {"t1": till(taken=True)}, 0, Wait.TAKEN),
+        (READY, {"t1": till(taken=True), "t2": till()}, 0, Wait.TAKEN),
         # who asks, switches
         (READY, TWO_TILLS, 0, GO),
         (READY, {"t1": till()}, 0, GO),
@@ -149,6 +152,7 @@ WAITS_AFTER = {V.RETRY: [Wait.BACK_OFF], V.LAPSE: [Wait.PREPARING]}
         # a withdrawal may be lost: it goes again while the heartbeat shows the job
         (job(grant=G.WITHDRAWN, said_at=NOW), {"t1": till(shows="j1.1")}, 59, None),
         (job(grant=G.WITHDRAWN, said_at=NOW), {"t1": till(shows="j1.1")}, 60, UNREACHED),
+        (job(grant=G.WITHDRAWN, said_at=NOW), {"t1": till(shows="j1.1", heard_s_ago=121)}, 60, None),
         (job(grant=G.WITHDRAWN, said_at=NOW), {"t1": till()}, 60, None),
         (job(grant=G.WITHDRAWN, said_at=NOW), {}, 60, None),
         # what is over is over, or tried again

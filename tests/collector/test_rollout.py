@@ -11,6 +11,7 @@ from tests.collector.rollout_words import NOW, SETTINGS, settings
 
 from tillwatch_collector.domain.gate import Tally
 from tillwatch_collector.domain.rollout import (
+    ALREADY_INSTALLED,
     ENDED,
     GRANT_TABLE,
     INFRASTRUCTURE_REASONS,
@@ -219,6 +220,9 @@ def gone(state: JobState | None, *, after: timedelta = timedelta(minutes=5), **c
         # but for an outage that takes others, too
         (gone(J.CONFIRMING, excused=True), DEADLINE, O.INFRASTRUCTURE),
         (gone(J.CONFIRMING, excused=True), DEADLINE - JUST, O.RUNNING),
+        # and but for time in which nobody listened
+        (gone(None, unheard_s=60), DEADLINE, O.RUNNING),
+        (gone(None, unheard_s=60), DEADLINE + timedelta(seconds=60), O.SILENT),
         # what the agent says of the end
         (gone(J.SUCCEEDED), DEADLINE, O.SUCCEEDED),
         (gone(J.SUCCEEDED, after=DEADLINE), DEADLINE, O.SUCCEEDED),
@@ -227,6 +231,8 @@ def gone(state: JobState | None, *, after: timedelta = timedelta(minutes=5), **c
         (gone(J.ROLLED_BACK), timedelta(), O.ROLLED_BACK),
         (gone(J.ROLLED_BACK, excused=True), timedelta(), O.INFRASTRUCTURE),
         (job(state=J.REJECTED, reason="model_unsupported"), timedelta(), O.REJECTED),
+        # there was nothing to do
+        (job(state=J.REJECTED, reason=ALREADY_INSTALLED), timedelta(), O.INSTALLED),
         # before go the way may be to blame, after it only an outage is
         *((job(state=J.FAILED, reason=reason), timedelta(), O.INFRASTRUCTURE) for reason in INFRASTRUCTURE_REASONS),
         (gone(J.FAILED, reason="dns_failure"), timedelta(), O.FAILED),
@@ -283,9 +289,10 @@ def test_a_tally_counts_each_job_once() -> None:
         job(state=J.REJECTED),
         job(state=J.FAILED),  # tried again
         job(grant=G.WITHDRAWN),
+        job(state=J.REJECTED, reason=ALREADY_INSTALLED),
     ]
     assert tally(jobs, DRIVE, NOW + DEADLINE) == Tally(
-        succeeded=2, failed=2, rolled_back=1, silent=1, infrastructure=1, running=2, outside=1
+        succeeded=2, failed=2, rolled_back=1, silent=1, infrastructure=1, running=2, outside=2
     )
 
 
@@ -319,11 +326,12 @@ def test_a_clone_begins_with_all_with_what_is_left_or_with_what_failed() -> None
             ("back", gone(J.ROLLED_BACK)),
             ("away", job(grant=G.WITHDRAWN, withdrawn_for=WithdrawReason.NOT_REACHED)),
             ("mute", gone(None)),
+            ("done", job(state=J.REJECTED, reason=ALREADY_INSTALLED)),
         ]
     ]
     whom = {each: cloned(jobs, each, DRIVE, NOW + DEADLINE) for each in Cloned}
     assert whom == {
-        Cloned.ALL: ("away", "back", "late", "mute"),
+        Cloned.ALL: ("away", "back", "done", "late", "mute"),
         Cloned.LEFT: ("away", "back", "mute"),
         Cloned.FAILED: ("back", "mute"),
     }

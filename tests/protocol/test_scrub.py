@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillwatch_protocol.scrub import excerpt, scrubbed
+from tillwatch_protocol.scrub import excerpt, scrubbed, scrubbed_facts
 
 VISA = "4111111111111111"
 MASKED = "411111****1111"
@@ -64,3 +64,15 @@ def test_a_card_number_across_the_end_of_an_excerpt_is_masked(offset: int) -> No
 
 def test_an_excerpt_shows_bytes_that_are_no_text() -> None:
     assert excerpt(b"\x00\xff{\n", 64) == r"\x00\xff{\x0a"
+
+
+def test_a_digest_is_kept_that_looks_like_a_card_number_by_chance() -> None:
+    digest = f"{VISA}{'a' * 48}"
+    facts = {"digest": digest, "activation_id": digest[:32], "serial_number": VISA, "version": digest}
+    kept = {"digest": digest, "activation_id": digest[:32], "serial_number": VISA}
+    assert scrubbed_facts(facts) == kept | {"version": f"{MASKED}{'a' * 48}"}
+
+
+@pytest.mark.parametrize("name", ["digest", "activation_id"])
+def test_a_card_number_is_no_digest(name: str) -> None:
+    assert scrubbed_facts({name: VISA}) == {name: MASKED}

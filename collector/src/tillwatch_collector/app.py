@@ -30,6 +30,7 @@ from tillwatch_collector.domain.outage import NodeKind, OutageSettings
 from tillwatch_collector.engine import Clock, Engine, EngineSettings
 from tillwatch_collector.errors import OperatorError, StoreUnavailable
 from tillwatch_collector.flows import dispatch, epochs, notices
+from tillwatch_collector.flows.driving import DrivingSettings
 from tillwatch_collector.flows.judge import JudgeSettings, Rules
 from tillwatch_collector.hosting import Announce, WebAddressTaken, WebHost, bound, check_tls_files
 from tillwatch_collector.metrics import Metrics
@@ -169,7 +170,11 @@ class Collector:
             process=self._process,
             role=role,
             policy=policy,
-            rules=Rules(sla=slas.load(config.sla.file), routes=self._routes if self._routes.route else None),
+            rules=Rules(
+                sla=slas.load(config.sla.file),
+                routes=self._routes if self._routes.route else None,
+                digest_of=Shelf(folder).digest_of if (folder := config.releases.folder) is not None else None,
+            ),
             judge=judge,
             canary_s=judge.canary_s,
             tick_s=config.judge.tick_s,
@@ -358,6 +363,7 @@ def _judge_settings(config: CollectorConfig, process: str) -> JudgeSettings:
             share_pct_of={NodeKind.FLEET: config.outages.fleet_pct},
             span_s=config.outages.span_s,
         ),
+        rollouts=DrivingSettings(look_s=config.rollouts.look_s),
     )
 
 

@@ -182,7 +182,8 @@ class RetentionConfig(_Section):
     events_days: Days = 400
     """PCI DSS 4.0.1, 10.5.1: twelve months of log, with a month to look at them. Of messages to routes, too."""
     tickets_days: Days = 1_100
-    """Of tickets that ended, with all that was written on them, and of maintenance: a warranty's three years."""
+    """Of tickets and rollouts that ended, with all that was written on them, and of maintenance: a warranty's three
+    years."""
     quarantine_days: Days = 30
     """Somebody looks at what could not be used within a month, or never."""
     quarantine_rows_max: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
@@ -215,6 +216,13 @@ class ReleasesConfig(_Section):
         return self
 
 
+class RolloutsConfig(_Section):
+    """How rollouts are driven; what makes one safe is in its own plan."""
+
+    look_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """Between two looks at all of them, each of which reads their open jobs; a `go` waits half of it on average."""
+
+
 class CollectorConfig(BaseSettings):
     """All settings. `load` builds it."""
 
@@ -236,6 +244,7 @@ class CollectorConfig(BaseSettings):
     sla: SlaConfig = Field(default_factory=SlaConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     releases: ReleasesConfig = Field(default_factory=ReleasesConfig)
+    rollouts: RolloutsConfig = Field(default_factory=RolloutsConfig)
     history: HistoryConfig = Field(default_factory=HistoryConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
 

@@ -76,6 +76,7 @@ class Engine:
             epoch=epoch,
             risen=self._announce,
             salt=_salt,
+            publish=self._link.publish,
             metrics=self._metrics,
             clock=self._clock,
         )

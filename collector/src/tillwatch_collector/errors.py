@@ -22,7 +22,8 @@ CollectorError
 │       NotKnown, KnownAlready, BackupExists, BackupUnusable, DatabaseEmpty, DatabaseNotEmpty,
 │       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused,
 │       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver, ExportTooLong, KeyUnusable,
-│       ReleaseRefused, RepositoryBroken, FileUnusable, RolloutRefused, RolloutEventIllegal
+│       ReleaseRefused, RepositoryBroken, FileUnusable, RolloutRefused, RolloutEventIllegal,
+│       RolloutUnknown, QueryRefused, RolloutEnded
 ├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError

@@ -24,6 +24,10 @@ class Metrics:
         self.acks_dropped = self._counter(
             "acks_dropped", "Acknowledgements that could not leave; the events come again."
         )
+        self.job_messages = self._counter("job_messages", "Words to terminals on their jobs.", "kind")
+        self.job_messages_dropped = self._counter(
+            "job_messages_dropped", "Words to terminals on their jobs that could not leave; they come again.", "kind"
+        )
         self.ticket_moves = self._counter("ticket_moves", "What became of tickets.", "move")
         self.tickets_open = self._gauge("tickets_open", "Open tickets.", "severity")
         self.terminals = self._gauge("terminals", "Terminals.", "presence")

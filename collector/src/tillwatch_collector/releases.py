@@ -83,6 +83,14 @@ class Shelf:
         """Find one; raises `ReleasesUnusable`."""
         return next((one for one in self.look() if one.target == target), None)
 
+    def digest_of(self, target: str) -> str | None:
+        """Return the digest of a release that may be installed; None: there is none such, or it was taken back.
+
+        Raises `ReleasesUnusable`.
+        """
+        found = self.find(target)
+        return None if found is None or found.revoked else found.sha256
+
     def ends(self) -> Mapping[str, datetime]:
         """Say when each role's metadata ends; raises `ReleasesUnusable`."""
         return {document.signed.type: document.signed.expires for document in ReleaseFolder(self.folder).published()}

@@ -16,7 +16,8 @@ from datetime import datetime
 from tillwatch_collector.domain.epoch import restored
 from tillwatch_collector.domain.listeners import Circle, Listener, combine
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
-from tillwatch_collector.flows import epochs
+from tillwatch_collector.flows import dispatch, epochs
+from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.judge import Judge, JudgeEffects
 from tillwatch_collector.intake import Clock, EngineSettings
 from tillwatch_collector.metrics import Metrics
@@ -41,6 +42,9 @@ Risen = Callable[[int], None]
 
 Salt = Callable[[], int]
 
+Publish = Callable[[Outgoing], bool]
+"""Sends to terminals, if it can be sent now."""
+
 
 class Ticker:
     """The tick of one process; all that must survive is in the store."""
@@ -53,6 +57,7 @@ class Ticker:
         epoch: int,
         risen: Risen,
         salt: Salt,
+        publish: Publish,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -61,6 +66,7 @@ class Ticker:
         self._epoch = epoch
         self._risen = risen
         self._salt = salt
+        self._publish = publish
         self._metrics = metrics
         self._clock = clock
         self._judge: Judge | None = None
@@ -148,6 +154,7 @@ class Ticker:
         self._ticked_s = began_s
         self._metrics.tick_s.observe(self._clock.monotonic_s() - began_s)
         self._say(effects)
+        self._tell(effects)
         if risen is not None:
             self._epoch = risen
             self._risen(risen)
@@ -191,6 +198,12 @@ class Ticker:
         )
         judge.restored(told, now)
         return epochs.rise_above(repository, told, self._salt(), now)
+
+    def _tell(self, effects: JudgeEffects) -> None:
+        """Tell terminals of their jobs; what cannot leave heals, since it is said again, or lapses."""
+        for message, outgoing in zip(effects.jobs, dispatch.jobs(effects.jobs), strict=True):
+            sent = self._publish(outgoing)
+            (self._metrics.job_messages if sent else self._metrics.job_messages_dropped).labels(message.kind).inc()
 
     def _say(self, effects: JudgeEffects) -> None:
         for change in effects.tickets:

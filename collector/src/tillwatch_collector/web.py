@@ -17,6 +17,7 @@ from tillwatch_collector.api import (
     outages,
     problems,
     releases,
+    rollouts,
     tickets,
 )
 from tillwatch_collector.api.context import WebContext
@@ -25,7 +26,19 @@ from tillwatch_collector.console import pages as console
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
-_PARTS = (operations, inventory, history, tickets, outages, notifications, fleet, maintenance, releases, console)
+_PARTS = (
+    operations,
+    inventory,
+    history,
+    tickets,
+    outages,
+    notifications,
+    fleet,
+    maintenance,
+    releases,
+    rollouts,
+    console,
+)
 
 
 def create(context: WebContext, *, pages: bool = True) -> ASGIApp:

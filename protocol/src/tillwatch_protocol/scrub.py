@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 MASK = "****"
 SERIAL_NUMBER = "serial_number"
+DIGESTS = frozenset({"activation_id", "digest"})
+"""Facts that are random by their nature; kept where they look as such: 32 or 64 hexadecimal digits."""
 
 _DIGITS_MIN, _DIGITS_MAX = 13, 19
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
@@ -19,6 +21,8 @@ _TRACK_1 = re.compile(r"%?[A-Z]?(\d[\d ]{11,21}\d)\^[^^\r\n]{0,26}\^[^?\r\n]{0,8
 _TRACK_2 = re.compile(r";?(\d{13,19})[=D]\d{4,24}\??")
 _IIN = re.compile(r"2[2-7]|[3-6]|8[12]")
 """Mastercard 2-series and Mir, Amex, Diners and JCB, Visa, Mastercard, Discover, Maestro and UnionPay, RuPay."""
+
+_DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 
 _OVERLAP_BYTES = 128
 """A card number or a track across the end of an excerpt is still seen whole."""
@@ -37,8 +41,16 @@ def scrubbed(text: str) -> str:
 
 
 def scrubbed_facts(facts: Mapping[str, str]) -> dict[str, str]:
-    """Return facts without card numbers; a serial number is kept, since one in ten looks like one by chance."""
-    return {name: text if name == SERIAL_NUMBER else scrubbed(text) for name, text in facts.items()}
+    """Return facts without card numbers.
+
+    A serial number is kept, since one in ten looks like one by chance, and so is a digest, of which one in two hundred
+    does: by it a release is known.
+    """
+    return {name: text if _is_kept(name, text) else scrubbed(text) for name, text in facts.items()}
+
+
+def _is_kept(name: str, text: str) -> bool:
+    return name == SERIAL_NUMBER or (name in DIGESTS and _DIGEST.fullmatch(text) is not None)
 
 
 def excerpt(payload: bytes, length_max: int) -> str:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from tillwatch_collector.domain.rollout import RolloutRefused
 from tillwatch_collector.errors import (
     CallerError,
     RowRefused,
@@ -20,8 +21,10 @@ from tillwatch_collector.errors import (
     TicketRefused,
     TicketUnknown,
 )
+from tillwatch_collector.release_rules import ReleasesUnusable
 from tillwatch_collector.store.inventory import UnknownReference
 from tillwatch_collector.store.queries import SortUnknown
+from tillwatch_collector.store.rollouts import RolloutUnknown
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -120,8 +123,11 @@ def install(app: FastAPI) -> None:
         ValidationError: _invalid_result,
         UnknownReference: _unknown_reference,
         SortUnknown: _sort_unknown,
-        TicketUnknown: _ticket_unknown,
-        TicketRefused: _ticket_refused,
+        TicketUnknown: _unknown,
+        TicketRefused: _refused,
+        RolloutUnknown: _unknown,
+        RolloutRefused: _refused,
+        ReleasesUnusable: _releases_unusable,
         CallerError: _caller_error,
         RowRefused: _row_refused,
         StoreUnavailable: lambda _request, error: unavailable(error),
@@ -171,12 +177,18 @@ def _sort_unknown(_request: Request, error: SortUnknown) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), fields)
 
 
-def _ticket_unknown(_request: Request, error: TicketUnknown) -> JSONResponse:
+def _unknown(_request: Request, error: TicketUnknown | RolloutUnknown) -> JSONResponse:
     return answer(HTTPStatus.NOT_FOUND, str(error))
 
 
-def _ticket_refused(_request: Request, error: TicketRefused) -> JSONResponse:
+def _refused(_request: Request, error: TicketRefused | RolloutRefused) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+
+
+def _releases_unusable(_request: Request, _error: ReleasesUnusable) -> JSONResponse:
+    """Keep what is wrong with them for those who may read the collector's folders."""
+    said = "the releases are not whole: `tillwatch-collector release verify` says why"
+    return answer(HTTPStatus.SERVICE_UNAVAILABLE, said)
 
 
 def _caller_error(_request: Request, error: CallerError) -> JSONResponse:

@@ -1,5 +1,6 @@
 """Options that many commands share, and the database that they work on."""
 
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ import typer
 from tillwatch_collector import config
 from tillwatch_collector.cli.output import warn
 from tillwatch_collector.config import CollectorConfig
+from tillwatch_collector.desk import Author
+from tillwatch_collector.domain.ticket import check_actor
 from tillwatch_collector.errors import OperatorError
 from tillwatch_collector.store.queries import PAGE_ROWS_MAX
 from tillwatch_collector.store.session import Store
@@ -23,6 +26,10 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=PAGE_ROWS_MAX, help="Rows to show.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the journal.")]
+ByOption = Annotated[
+    str | None, typer.Option("--by", metavar="KIND:ID", help="Who does it, such as person:ann; by default you.")
+]
 SearchOption = Annotated[str | None, typer.Option("--q", help="Only what contains this text.")]
 
 
@@ -65,3 +72,10 @@ def expect_there(used: CollectorConfig) -> None:
 def now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)
+
+
+def author(by: str | None) -> Author:
+    """Say who does something now: who is named, or whoever runs the command; raises `TicketRefused`."""
+    actor = by or f"person:{'-'.join(getpass.getuser().split())}"[:80]
+    check_actor("--by", actor)
+    return Author(actor=actor, now=now())

@@ -14,6 +14,7 @@ from tillwatch_collector.cli import (
     outages,
     pki,
     releases,
+    rollouts,
     serving,
     tickets,
     tokens,
@@ -41,6 +42,7 @@ commands.add_typer(outages.commands, name="outage")
 commands.add_typer(maintenance.commands, name="maintenance")
 commands.add_typer(notify.commands, name="notify")
 commands.add_typer(releases.commands, name="release")
+commands.add_typer(rollouts.commands, name="rollout")
 
 
 def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands a flag over by position

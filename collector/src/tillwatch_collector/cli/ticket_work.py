@@ -1,6 +1,5 @@
 """Tickets, worked on: reports, steps, comments, files. Each command names who does it and why, for the journal."""
 
-import getpass
 import mimetypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +10,9 @@ import typer
 
 from tillwatch_collector import config as settings_of
 from tillwatch_collector import policies, routing
-from tillwatch_collector.cli.options import ConfigOption, JsonOption, now, opened
+from tillwatch_collector.cli.options import ByOption, ConfigOption, JsonOption, ReasonOption, author, now, opened
 from tillwatch_collector.cli.output import say, say_json
-from tillwatch_collector.desk import Author, Desk
+from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.attachment import FILE_BYTES_MAX
 from tillwatch_collector.domain.policy import Severity
 from tillwatch_collector.domain.ticket import (
@@ -23,7 +22,6 @@ from tillwatch_collector.domain.ticket import (
     Origin,
     PendingOn,
     RepairMode,
-    check_actor,
 )
 from tillwatch_collector.errors import AttachmentRefused
 from tillwatch_collector.flows import notices
@@ -31,11 +29,6 @@ from tillwatch_collector.flows.changes import Move, TicketChange
 from tillwatch_collector.flows.tickets import Report
 from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.session import Store
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the journal.")]
-ByOption = Annotated[
-    str | None, typer.Option("--by", metavar="KIND:ID", help="Who does it, such as person:ann; by default you.")
-]
 
 
 def report(
@@ -76,7 +69,7 @@ def report(
         contact=contact,
     )
     with _desk(config) as desk:
-        change = desk.report(told, _author(by))
+        change = desk.report(told, author(by))
         said = "opened" if change.move is Move.OPENED else f"is about it already: {change.title}"
         _say_after(desk.store, change, said, as_json=as_json)
 
@@ -190,7 +183,7 @@ def merge(
 ) -> None:
     """End a ticket that is the same as another one."""
     with _desk(config) as desk:
-        change = desk.merge(ticket_id, into, _author(by), reason=reason)
+        change = desk.merge(ticket_id, into, author(by), reason=reason)
         _say_after(desk.store, change, f"goes on as {into}", as_json=as_json)
 
 
@@ -205,7 +198,7 @@ def parent(
 ) -> None:
     """Make a ticket part of a larger one, or of none."""
     with _desk(config) as desk:
-        change = desk.set_parent(ticket_id, of, _author(by), reason=reason)
+        change = desk.set_parent(ticket_id, of, author(by), reason=reason)
         _say_after(desk.store, change, f"part of {of}" if of else "part of nothing", as_json=as_json)
 
 
@@ -222,7 +215,7 @@ def assign(
 ) -> None:
     """Give a ticket to somebody, or to nobody."""
     with _desk(config) as desk:
-        change = desk.assign(ticket_id, to, _author(by), reason=reason)
+        change = desk.assign(ticket_id, to, author(by), reason=reason)
         _say_after(desk.store, change, f"assigned to {to or 'nobody'}", as_json=as_json)
 
 
@@ -234,10 +227,10 @@ def watch(
     config: ConfigOption = None,
 ) -> None:
     """Let somebody be told of a ticket."""
-    author = _author(by)
+    me = author(by)
     with _desk(config) as desk:
-        desk.watch(ticket_id, who or author.actor, author)
-    say(f"ticket {ticket_id}: watched by {who or author.actor}")
+        desk.watch(ticket_id, who or me.actor, me)
+    say(f"ticket {ticket_id}: watched by {who or me.actor}")
 
 
 def unwatch(
@@ -248,10 +241,10 @@ def unwatch(
     config: ConfigOption = None,
 ) -> None:
     """Tell somebody no more of a ticket."""
-    author = _author(by)
+    me = author(by)
     with _desk(config) as desk:
-        desk.unwatch(ticket_id, who or author.actor, author)
-    say(f"ticket {ticket_id}: no longer watched by {who or author.actor}")
+        desk.unwatch(ticket_id, who or me.actor, me)
+    say(f"ticket {ticket_id}: no longer watched by {who or me.actor}")
 
 
 def comment(
@@ -264,7 +257,7 @@ def comment(
 ) -> None:
     """Say something on a ticket."""
     with _desk(config) as desk:
-        comment_id = desk.comment(ticket_id, text, _author(by), internal=internal)
+        comment_id = desk.comment(ticket_id, text, author(by), internal=internal)
     say(f"ticket {ticket_id}: comment {comment_id}")
 
 
@@ -283,7 +276,7 @@ def attach(
         raise AttachmentRefused(f"{file}: expected at most {FILE_BYTES_MAX} bytes, got {file.stat().st_size}")
     kind = media_type or mimetypes.guess_type(file.name)[0] or "text/plain"
     with _desk(config) as desk:
-        attachment_id = desk.attach(ticket_id, file.name, kind, file.read_bytes(), _author(by))
+        attachment_id = desk.attach(ticket_id, file.name, kind, file.read_bytes(), author(by))
     say(f"ticket {ticket_id}: attachment {attachment_id}")
 
 
@@ -319,12 +312,6 @@ def _desk(path: Path | None) -> Iterator[Desk]:
         )
 
 
-def _author(by: str | None) -> Author:
-    actor = by or f"person:{'-'.join(getpass.getuser().split())}"[:80]
-    check_actor("--by", actor)
-    return Author(actor=actor, now=now())
-
-
 def _step(
     ticket_id: int,
     action: Action,
@@ -337,7 +324,7 @@ def _step(
     as_json: bool,
 ) -> None:
     with _desk(path) as desk:
-        change = desk.act(ticket_id, action, _author(by), reason=reason, mode=mode, pending_on=pending_on)
+        change = desk.act(ticket_id, action, author(by), reason=reason, mode=mode, pending_on=pending_on)
         _say_after(desk.store, change, change.status, as_json=as_json)
 
 

@@ -30,6 +30,8 @@ from tillwatch_collector.domain.exact import Arm, excess_p, spent
 STRATA_MAX = 500
 """Models times regions times hours of one wave; of more, the smallest count as not compared."""
 LOOKS_MAX = 12
+SOAK_S_MAX = 30 * 86_400
+"""What shows later than in a month is not a rollout's to find."""
 ALPHA_MAX = 0.05
 """One release of twenty that is stopped for nothing teaches people to ignore the gate."""
 
@@ -53,7 +55,7 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    soak_s: Annotated[float, Field(gt=0, le=30 * 86_400)]
+    soak_s: Annotated[float, Field(gt=0, le=SOAK_S_MAX)]
     """How long an updated terminal is watched; harm may take its time."""
     failure_pct: Pct
     """At so many of the executed, or more, the rollout halts."""
@@ -125,7 +127,7 @@ class Tally:
     running: int = 0
     """Not over, or still to be tried."""
     outside: int = 0
-    """Never reached, or withdrawn before their `go`."""
+    """Never reached, withdrawn before their `go`, or found to run the release already."""
 
     @property
     def bad(self) -> int:
@@ -210,6 +212,11 @@ def level(settings: GateSettings, wave: int, looks_done: int, looks_due: int) ->
     return spent(of_wave, looks_due / settings.looks) - spent(of_wave, looks_done / settings.looks)
 
 
+def looks_due(soaked: float, settings: GateSettings) -> int:
+    """Return how many looks at harm a wave should have had when so large a share of its soak is over."""
+    return min(settings.looks, int(soaked * settings.looks + _HAIR))
+
+
 def _outcomes(evidence: Evidence, settings: GateSettings) -> list[GateReason]:
     tally = evidence.tally
     results = tally.executed + tally.infrastructure
@@ -242,7 +249,7 @@ def _counted(evidence: Evidence, settings: GateSettings) -> dict[str, float]:
 
 def _harm(evidence: Evidence, settings: GateSettings) -> _Harm:
     compared, numbers = _compared(evidence.strata)
-    due = min(settings.looks, int(evidence.soaked * settings.looks + _HAIR))
+    due = looks_due(evidence.soaked, settings)
     if due <= evidence.looks_done:
         return _Harm(reasons=(), numbers=numbers, looks_done=evidence.looks_done)
     if missing := _not_enough(numbers, settings):

@@ -58,6 +58,8 @@ class Terminal:
     """The job, by its id on the wire, that its newest heartbeat shows."""
     busy: bool = False
     """Whether another rollout's job may be switching it."""
+    taken: bool = False
+    """Whether another rollout has an active job of it."""
 
     def heard(self, now: datetime) -> bool:
         """Whether it was heard within two of its intervals."""
@@ -74,6 +76,8 @@ class Wait(StrEnum):
     """So much went wrong on the way that nothing more is exposed, until a person answers for it."""
     NOT_HEARD = "not_heard"
     BACK_OFF = "back_off"
+    TAKEN = "taken"
+    """Another rollout has a job of this terminal."""
     OFFERED = "offered"
     """It was offered within its interval, and has not answered."""
     OFFERS_MAX = "offers_max"
@@ -303,6 +307,8 @@ class _Look:
             return Wait.BACK_OFF
         if terminal is None or not terminal.heard(self._now):
             return Wait.NOT_HEARD
+        if terminal.taken:
+            return Wait.TAKEN
         if terminal.shows == job.wire_id:
             return Wait.PREPARING
         if not _may_say(job, self._terminals, self._now):
@@ -320,6 +326,8 @@ class _Look:
             return self._withheld
         if terminal is None or not terminal.heard(self._now):
             return Wait.NOT_HEARD
+        if terminal.taken:
+            return Wait.TAKEN
         if job.nonce is None:
             return Wait.PREPARING
         if not terminal.window.fits:

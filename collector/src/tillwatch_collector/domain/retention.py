@@ -1,10 +1,10 @@
 """How long things are kept, and from when on they may go.
 
 What is over goes by the collector's time alone: a till that thinks it is 1970 keeps its events as long as any other.
-Nothing goes that is open: an open ticket keeps all that was written on it, however old; a condition that still stands
-keeps its fault, and an outage its ticket; a message that is due is sent first; an event that is not acknowledged yet
-stays. An event that went by age is accounted for as stored: the stream's ledger keeps its number (`domain.stream`), and
-only below the committed prefix does anything go.
+Nothing goes that is open: an open ticket keeps all that was written on it, however old, and a rollout that has not
+ended its jobs and its journal; a condition that still stands keeps its fault, and an outage its ticket; a message that
+is due is sent first; an event that is not acknowledged yet stays. An event that went by age is accounted for as stored:
+the stream's ledger keeps its number (`domain.stream`), and only below the committed prefix does anything go.
 
 A change violates this when something goes whose account is not closed.
 """

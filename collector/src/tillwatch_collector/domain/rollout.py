@@ -135,6 +135,19 @@ def step(state: RolloutState, event: RolloutEvent) -> RolloutState:
         raise RolloutEventIllegal(f"a rollout that is {state} takes {allowed}; got {event}") from None
 
 
+_PEOPLES = (E.START, E.APPROVE, E.REFUSE, E.PAUSE, E.RESUME, E.ANSWER, E.ABORT)
+RETRY, CLONE = "retry", "clone"
+"""What people do with jobs of a rollout, and with its plan; no event of its own."""
+
+
+def actions_of(state: RolloutState) -> tuple[str, ...]:
+    """Return what people may do with a rollout in this state."""
+    # A draft that needs no approval is started all the same: `started` approves it.
+    events = [e for e in _PEOPLES if (state, e) in ROLLOUT_TABLE and (state, e) != (S.DRAFT, E.APPROVE)]
+    retries_too = [RETRY] if state in {S.RUNNING, S.PAUSED} else []
+    return (*events, *retries_too, CLONE)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout:
     """A rollout as far as decisions need it."""
@@ -345,6 +358,8 @@ class Job:
     excused: bool = False
     """Whether an outage that is not the release's explains what came of it: terminals that are not updated are silent
     with it. What decides this must not excuse updated terminals alone."""
+    unheard_s: float = 0.0
+    """Of the time since its `go`, how much nobody listened to: that counts toward nobody's silence."""
 
     @property
     def wire_id(self) -> str:
@@ -364,6 +379,7 @@ class Job:
 
 INFRASTRUCTURE_REASONS = frozenset(
     {
+        "clock_unknown",
         "collector_unreachable",
         "connection_lost",
         "dns_failure",
@@ -373,11 +389,16 @@ INFRASTRUCTURE_REASONS = frozenset(
         "http_5xx",
         "metadata_unreachable",
         "power_lost",
+        "till_busy",
         "tls_failure",
     }
 )
 """Reasons of an agent whose try failed before its `go` for what is no fault of the release. Any other counts against
 it, an unknown one too."""
+
+
+ALREADY_INSTALLED = "already_installed"
+"""Reason of an agent that runs the release already: somebody installed it since the selection was frozen."""
 
 
 class Outcome(StrEnum):
@@ -396,6 +417,8 @@ class Outcome(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     NOT_REACHED = "not_reached"
     CANCELLED = "cancelled"
+    INSTALLED = "installed"
+    """It ran the release before it was tried."""
 
 
 BAD = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.ROLLED_BACK, Outcome.SILENT})
@@ -418,7 +441,7 @@ def outcome(job: Job, settings: JobSettings, now: datetime) -> Outcome:
         return _withdrawn(job)
     if job.go_at is None:
         return Outcome.WAITING
-    if now < job.go_at + timedelta(seconds=settings.deadline_s):
+    if now < job.go_at + timedelta(seconds=settings.deadline_s + job.unheard_s):
         return Outcome.RUNNING
     return Outcome.INFRASTRUCTURE if job.excused else Outcome.SILENT
 
@@ -431,6 +454,8 @@ def _ended(job: Job, end: Outcome, settings: JobSettings) -> Outcome:
         return Outcome.LATE if late else Outcome.SUCCEEDED
     if end is Outcome.CANCELLED:
         return _withdrawn(job)
+    if end is Outcome.REJECTED and job.reason == ALREADY_INSTALLED:
+        return Outcome.INSTALLED
     spoiled = job.excused or (job.go_at is None and job.reason in INFRASTRUCTURE_REASONS)
     return Outcome.INFRASTRUCTURE if spoiled else end
 
@@ -452,7 +477,7 @@ def tally(jobs: Iterable[Job], settings: JobSettings, now: datetime) -> Tally:
         silent=counts[Outcome.SILENT],
         infrastructure=counts[Outcome.INFRASTRUCTURE],
         running=counts[Outcome.WAITING] + counts[Outcome.RUNNING],
-        outside=counts[Outcome.NOT_REACHED] + counts[Outcome.CANCELLED],
+        outside=counts[Outcome.NOT_REACHED] + counts[Outcome.CANCELLED] + counts[Outcome.INSTALLED],
     )
 
 
@@ -490,7 +515,7 @@ def cloned(jobs: Iterable[Job], whom: Cloned, settings: JobSettings, now: dateti
     if whom is Cloned.ALL:
         chosen = set(found)
     elif whom is Cloned.LEFT:
-        chosen = {terminal_id for terminal_id, end in found.items() if end not in UPDATED}
+        chosen = {terminal_id for terminal_id, end in found.items() if end not in UPDATED | {Outcome.INSTALLED}}
     else:
         chosen = {terminal_id for terminal_id, end in found.items() if end in BAD}
     return tuple(sorted(chosen))

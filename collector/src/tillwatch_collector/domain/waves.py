@@ -24,6 +24,23 @@ SELECTED_MAX = 100_000
 """A large estate; more are several rollouts."""
 
 
+class LeftOutReason(StrEnum):
+    """Why a terminal that was selected is in no wave."""
+
+    NOT_LIVE = "not_live"
+    UNPLACED = "unplaced"
+    """It stands at no store: nobody knows its hours."""
+    NO_WINDOW = "no_window"
+    """Its store has no time in which it may be changed."""
+    INSTALLED = "installed"
+    """It runs this version of the product."""
+    DOWNGRADE = "downgrade"
+    """It runs a later one."""
+    MODEL = "model"
+    """The release is not for its model, or nobody has entered that."""
+    AGENT_TOO_OLD = "agent_too_old"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selected:
     """A terminal of the selection, as the fleet's facts had it when the selection was frozen."""
@@ -37,16 +54,8 @@ class Selected:
     live: bool
     opens_at: datetime | None
     """The next moment at which it may be changed; None: none is known."""
-
-
-class LeftOutReason(StrEnum):
-    """Why a terminal that was selected is in no wave."""
-
-    NOT_LIVE = "not_live"
-    UNPLACED = "unplaced"
-    """It stands at no store: nobody knows its hours."""
-    NO_WINDOW = "no_window"
-    """Its store has no time in which it may be changed."""
+    unfit: LeftOutReason | None = None
+    """Why it would not take the release, as far as that is known beforehand."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +117,7 @@ def _left_out(one: Selected) -> LeftOutReason | None:
         return LeftOutReason.NOT_LIVE
     if one.store_id is None:
         return LeftOutReason.UNPLACED
-    return LeftOutReason.NO_WINDOW if one.opens_at is None else None
+    return LeftOutReason.NO_WINDOW if one.opens_at is None else one.unfit
 
 
 def _drawn(rollout_id: str, selected: Iterable[Selected]) -> list[Selected]:

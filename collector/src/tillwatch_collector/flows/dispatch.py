@@ -3,12 +3,14 @@
 It sends nothing: the messages are handed to whoever holds the connection.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from tillwatch_collector.flows.ingest import IngestEffects
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.errors import PeerError
+from tillwatch_protocol.job import JobMessage
 from tillwatch_protocol.process import Canary, ProcessLife, ProcessState
 from tillwatch_protocol.topics import Message, Topic
 
@@ -26,6 +28,11 @@ class Outgoing:
 def acks(effects: IngestEffects, now: datetime) -> list[Outgoing]:
     """Return the acknowledgements of a committed batch; each tells the collector's time."""
     return [_outgoing(topics.ACK, ack.terminal_id, ack.model_copy(update={"sent_at": now})) for ack in effects.acks]
+
+
+def jobs(messages: Iterable[JobMessage]) -> list[Outgoing]:
+    """Return what terminals are told of their jobs."""
+    return [_outgoing(topics.JOBS, message.terminal_id, message) for message in messages]
 
 
 def announce(process: str, collector_epoch: int) -> Outgoing:

@@ -5,6 +5,8 @@ process that lost it commits nothing. State is in memory, rebuilt from rows by `
 ingest marked and at those whose deadline has come, never at the fleet; a deadline is kept lazily: when it comes, what
 was heard since is read, and it is set anew. While there is no connection nobody is judged.
 
+Rollouts are looked at in the same transaction, before the terminals: whom a release may be switching is in maintenance.
+
 When a tick raises, or its commit fails, the judge is void: load another, with the same `listening`.
 """
 
@@ -17,21 +19,23 @@ from tillwatch_collector.domain import clock_offset, flapping
 from tillwatch_collector.domain.condition import Course, Phase
 from tillwatch_collector.domain.deadlines import Deadlines
 from tillwatch_collector.domain.listening import Listening
-from tillwatch_collector.domain.maintenance import Book
+from tillwatch_collector.domain.maintenance import Book, Span
 from tillwatch_collector.domain.notification import Routes
 from tillwatch_collector.domain.policy import Policy
 from tillwatch_collector.domain.presence import grace_s
 from tillwatch_collector.domain.sla import SlaBook
 from tillwatch_collector.domain.ticket import TicketIdentity
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
-from tillwatch_collector.flows import notices, sla, tickets
+from tillwatch_collector.flows import notices, rollouts, sla, tickets
 from tillwatch_collector.flows.changes import MACHINE, Move, TicketChange, Why
+from tillwatch_collector.flows.driving import DigestOf, Driver
 from tillwatch_collector.flows.outages import Outages
 from tillwatch_collector.flows.remembered import Followed, Owed, Terminal
 from tillwatch_collector.flows.sitting import JudgeSettings, PresenceChange, Sitting
 from tillwatch_collector.flows.steps import change_of
 from tillwatch_collector.store.looks import Look
 from tillwatch_collector.store.repository import Repository
+from tillwatch_protocol.job import JobMessage
 
 __all__ = ["Judge", "JudgeEffects", "JudgeSettings", "Rules"]
 
@@ -57,14 +61,20 @@ class JudgeEffects:
 
     tickets: tuple[TicketChange, ...]
     presences: tuple[PresenceChange, ...]
+    jobs: tuple[JobMessage, ...] = ()
+    """What terminals are to be told of their jobs, after the commit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What is judged by, beside the policy: what contracts promise, and who is told. None: nothing, nobody."""
+    """What is judged by, beside the policy: what contracts promise, who is told, which releases may be installed.
+
+    None: nothing, nobody, and whichever rollouts name.
+    """
 
     sla: SlaBook | None = None
     routes: Routes | None = None
+    digest_of: DigestOf | None = None
 
 
 class Judge:
@@ -78,6 +88,7 @@ class Judge:
         settings: JudgeSettings,
         listening: Listening,
         outages: Outages,
+        driver: Driver,
         fencing_no: int,
         lease_until: datetime,
     ) -> None:
@@ -89,8 +100,9 @@ class Judge:
         self._rules = rules
         self._settings = settings
         self._outages = outages
+        self._driver = driver
         self._maintenance = Book()
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[tuple[int, int], tuple[Span, ...]] | None = None
         self._booked_at: datetime | None = None
         self._escalated_at: datetime | None = None
         self._fencing_no = fencing_no
@@ -131,6 +143,7 @@ class Judge:
             settings=settings,
             listening=listening,
             outages=Outages.load(repository, policy, settings.outages, listening.listened_s),
+            driver=Driver(policy=policy, settings=settings.rollouts, digest_of=rules.digest_of),
             fencing_no=fencing_no,
             lease_until=expires_at,
         )
@@ -140,33 +153,43 @@ class Judge:
         return judge
 
     def restored(self, told: int, now: datetime) -> None:  # noqa: ARG002 - inputs of one shape
-        """Note that an agent has seen an epoch that proves ours restored; the next tick opens the ticket."""
+        """Note that an agent has seen an epoch that proves ours restored: the next tick pauses rollouts, and tells."""
         self._told = told
 
     def tick(self, repository: Repository, now: datetime) -> JudgeEffects:
         """Judge whom there is to judge; raises `LeaseLost`."""
         if not self._keep_lease(repository, now):
             raise LeaseLost(f"expected to hold the lease {LEASE!r} with number {self._fencing_no}; another took it")
+        restored = self._report_restored(repository, now)
+        jobs = self._drive(repository, now)
         sitting = Sitting(
             repository,
             policy=self._policy,
             settings=self._settings,
             listening=self.listening,
             outages=self._outages,
+            driver=self._driver,
             now=now,
         )
         if self.listening.anew_at is not None:
             self._hear(repository, sitting, now)
         sitting.write()
         changes = [
+            *restored,
+            *self._driver.take_changes(),
             *sitting.tickets,
-            *self._report_restored(repository, now),
             *self._close(repository, now),
             *self._escalate(repository, now),
         ]
         self._plan_closings(changes, now)
         self._tell(repository, changes, sitting.spread, now)
-        return JudgeEffects(tickets=tuple(changes), presences=tuple(sitting.presences))
+        return JudgeEffects(tickets=tuple(changes), presences=tuple(sitting.presences), jobs=tuple(jobs))
+
+    def _drive(self, repository: Repository, now: datetime) -> list[JobMessage]:
+        """Look at the rollouts, when it is time; while there is no connection nobody is told anything."""
+        if self.listening.anew_at is None or not self._driver.is_due(now):
+            return []
+        return self._driver.drive(repository, now, listening=self.listening)
 
     def release(self, repository: Repository, now: datetime) -> None:
         """Hand the lease back; this judge is void."""
@@ -181,16 +204,16 @@ class Judge:
         return repository.keep_lease(LEASE, self._fencing_no, self._lease_until)
 
     def _keep_booked(self, repository: Repository, now: datetime) -> None:
-        """Know which maintenance there is."""
-        stamp = repository.maintenance.stamp()
+        """Know which maintenance there is: people's, and that of terminals that a rollout may be switching."""
+        stamp = repository.maintenance.stamp(), self._driver.spans
         fresh = self._booked_at is not None and 0 <= (now - self._booked_at).total_seconds() < MAINTENANCE_S
         if stamp == self._stamp and fresh:
             return
         if stamp != self._stamp:
-            # One may have been cancelled: who is in maintenance may be so no more.
+            # One may have been cancelled, or a job is over: who is in maintenance may be so no more.
             for terminal_id in [name for name in self._turns if self._terminals[name].muted]:
                 self._turns.arm(terminal_id, now.timestamp())
-        self._maintenance = Book(repository.maintenance.current(now))
+        self._maintenance = Book((*repository.maintenance.current(now), *self._driver.spans))
         self._stamp, self._booked_at = stamp, now
 
     def _remember(self, repository: Repository, now: datetime) -> None:
@@ -296,6 +319,7 @@ class Judge:
         if self._told is None:
             return []
         told, self._told = self._told, None
+        rollouts.pause_all(repository, "this database was restored from a backup", {"epoch_seen": told}, now)
         rule = self._policy.rule(RESTORED.code)
         reason = (
             "an agent has seen an epoch that is not ours and not below ours: this database was restored from a backup"

@@ -27,6 +27,7 @@ from tillwatch_collector.domain.watching import ALWAYS, Watching, watching
 from tillwatch_collector.errors import HoursInvalid
 from tillwatch_collector.flows import tickets
 from tillwatch_collector.flows.changes import MACHINE, TicketChange, Why
+from tillwatch_collector.flows.driving import Driver, DrivingSettings
 from tillwatch_collector.flows.outages import Outages
 from tillwatch_collector.flows.remembered import Case, Followed, Owed, Terminal
 from tillwatch_collector.store.judgements import ConditionKey, KeptCondition, Standing
@@ -73,6 +74,7 @@ class JudgeSettings:
     looks_max: int = 5_000
     """Marked and due terminals of one tick, each: a second's work; the rest follows in the next."""
     outages: OutageSettings = field(default_factory=OutageSettings)
+    rollouts: DrivingSettings = field(default_factory=DrivingSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,7 @@ class Sitting:
         settings: JudgeSettings,
         listening: Listening,
         outages: Outages,
+        driver: Driver,
         now: datetime,
     ) -> None:
         self._repository = repository
@@ -112,6 +115,7 @@ class Sitting:
         self._settings = settings
         self._listening = listening
         self._outages = outages
+        self._driver = driver
         self._now = now
         self._now_s = listening.listened_s
         self._listened_at = min(listening.last.ended_at, now) if listening.last else now
@@ -441,9 +445,13 @@ class Sitting:
             self.spread.add(claim.ticket_id)
         if claim.held or claim.ticket_id is not None:
             return claim.ticket_id
-        why = Why(actor=MACHINE, reason=reason, evidence=case.raise_evidence(followed))
+        rule = self._policy.rule(key[1])
+        blame = self._driver.blame(self._repository, case.look.terminal_id, self._now) if rule.attributable else None
+        evidence = case.raise_evidence(followed) | ({"update": blame.evidence} if blame else {})
+        why = Why(actor=MACHINE, reason=reason, evidence=evidence)
         identity = _identity((case.look.terminal_id, *key))
-        change = tickets.open_or_recur(self._repository, identity, self._policy.rule(key[1]), why, self._now)
+        parent_id = blame.parent_id if blame else None
+        change = tickets.open_or_recur(self._repository, identity, rule, why, self._now, parent_id=parent_id)
         self.tickets.append(change)
         return change.ticket_id
 

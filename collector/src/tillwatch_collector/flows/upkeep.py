@@ -42,6 +42,7 @@ class Chore(StrEnum):
     FAULTS = "faults"
     NOTIFICATIONS = "notifications"
     MAINTENANCE = "maintenance"
+    ROLLOUTS = "rollouts"
     QUARANTINE = "quarantine"
 
 
@@ -100,5 +101,6 @@ class Upkeep:
             Chore.FAULTS: lambda: disposal.faults() or None,
             Chore.NOTIFICATIONS: lambda: disposal.notifications() or None,
             Chore.MAINTENANCE: lambda: disposal.maintenance() or None,
+            Chore.ROLLOUTS: lambda: disposal.rollouts() or None,
             Chore.QUARANTINE: lambda: disposal.quarantine(kept.quarantine_rows_max) or None,
         }

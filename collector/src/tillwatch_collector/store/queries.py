@@ -22,6 +22,8 @@ from sqlalchemy import (
     select,
 )
 
+from tillwatch_collector.domain.rollout import RolloutState
+from tillwatch_collector.domain.rollout import actions_of as rollout_actions
 from tillwatch_collector.domain.ticket import Status, actions_of
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store import tables, views
@@ -43,6 +45,27 @@ from tillwatch_collector.store.outage_queries import (
     OutageFilter,
     children_query,
     outages_query,
+)
+from tillwatch_collector.store.rollout_queries import (
+    JOB_SORTS,
+    ROLLOUT,
+    ROLLOUT_SORTS,
+    STEP_SORTS,
+    JobFilter,
+    RolloutFilter,
+    StepFilter,
+    jobs_query,
+    progress_query,
+    rollouts_query,
+    steps_query,
+    waves_of,
+)
+from tillwatch_collector.store.rollout_views import (
+    JobView,
+    LeftOutView,
+    RolloutDetail,
+    RolloutJournalView,
+    RolloutView,
 )
 from tillwatch_collector.store.selection import being, containing, equal
 from tillwatch_collector.store.tables import table_of
@@ -239,6 +262,39 @@ class Queries:
     def outage_children(self, outage_id: int, paging: Paging) -> Page[views.OutageChildView]:
         """List the terminals that an outage has hit."""
         return self._page(views.OutageChildView, children_query(outage_id), paging, CHILD_SORTS)
+
+    def rollouts(self, chosen: RolloutFilter, paging: Paging) -> Page[RolloutView]:
+        """List rollouts."""
+        return self._page(RolloutView, rollouts_query(chosen), paging, ROLLOUT_SORTS)
+
+    def rollout(self, rollout_id: str) -> RolloutDetail | None:
+        """Show one rollout, its plan, and how far its waves are."""
+        found = self._rows(rollouts_query(RolloutFilter(rollout_id=rollout_id)))
+        if not found:
+            return None
+        row = {**found[0], "left_out": len(found[0]["left_out"])}
+        progress = waves_of(self._rows(progress_query(rollout_id)))
+        return RolloutDetail(**row, progress=progress, actions=rollout_actions(RolloutState(row["state"])))
+
+    def has_rollout(self, rollout_id: str) -> bool:
+        """Whether there is such a rollout."""
+        return self._connection.scalar(select(ROLLOUT.c.state).where(ROLLOUT.c.rollout_id == rollout_id)) is not None
+
+    def left_out(self, rollout_id: str, paging: Paging) -> Page[LeftOutView]:
+        """List who was selected for a rollout and is in none of its waves, by id."""
+        query = select(ROLLOUT.c.left_out).where(ROLLOUT.c.rollout_id == rollout_id)
+        known = self._connection.scalar(query) or []
+        page = known[paging.offset : paging.offset + paging.limit]
+        shown = tuple(LeftOutView(terminal_id=terminal_id, reason=reason) for terminal_id, reason in page)
+        return Page[LeftOutView](items=shown, total=len(known), limit=paging.limit, offset=paging.offset)
+
+    def jobs(self, rollout_id: str, chosen: JobFilter, paging: Paging) -> Page[JobView]:
+        """List a rollout's jobs."""
+        return self._page(JobView, jobs_query(rollout_id, chosen), paging, JOB_SORTS)
+
+    def rollout_journal(self, rollout_id: str, chosen: StepFilter, paging: Paging) -> Page[RolloutJournalView]:
+        """List what happened to a rollout and its jobs, the first first."""
+        return self._page(RolloutJournalView, steps_query(rollout_id, chosen), paging, STEP_SORTS)
 
     def fleet(self) -> views.FleetView:
         """Count everything."""

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, not_, select, updat
 
 from tillwatch_collector.store import tables
 from tillwatch_collector.store.facts import Facts
+from tillwatch_collector.store.fleet import Fleet
 from tillwatch_collector.store.history import History
 from tillwatch_collector.store.judgements import Judgements
 from tillwatch_collector.store.looks import Looks
@@ -13,6 +14,8 @@ from tillwatch_collector.store.maintenance import Maintenances
 from tillwatch_collector.store.notifications import Notifications
 from tillwatch_collector.store.outages import OutageRows
 from tillwatch_collector.store.processes import Processes
+from tillwatch_collector.store.rollout_facts import RolloutFacts
+from tillwatch_collector.store.rollouts import Rollouts
 from tillwatch_collector.store.sla import SlaRows
 from tillwatch_collector.store.statements import insert_missing, upsert
 from tillwatch_collector.store.swaps import Swaps
@@ -51,6 +54,9 @@ class Repository:
         self.maintenance = Maintenances(connection)
         self.swaps = Swaps(connection)
         self.outages = OutageRows(connection)
+        self.rollouts = Rollouts(connection)
+        self.rollout_facts = RolloutFacts(connection)
+        self.fleet = Fleet(connection)
 
     def epoch(self) -> int:
         """Return the collector's epoch, held until the commit: of two that start, one waits; 0 before the first."""

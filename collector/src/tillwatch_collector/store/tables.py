@@ -2,48 +2,26 @@
 
 Who writes what: ingest writes facts (`stream` to `quarantine`) and history (`series`, and the samples' tables, which
 `store.history` makes day by day), upkeep writes the rollups, judge writes judgements (`standing` to `outage`), people
-write the inventory and the tokens. Facts are a function of the set of messages that came: `received_at`,
-`heard_at` and `stream_no` apart, any order and any duplication ends in the same rows.
+and judge's tick write rollouts (`store.rollout_tables`), people write the inventory and the tokens. Facts are a
+function of the set of messages that came: `received_at`, `heard_at` and `stream_no` apart, any order and any
+duplication ends in the same rows.
 """
 
 from datetime import date, datetime
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import (
-    BigInteger,
-    Index,
-    LargeBinary,
-    MetaData,
-    UniqueConstraint,
-    text,
-)
-from sqlmodel import Field, SQLModel
+from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
+from sqlmodel import Field
 
 from tillwatch_collector.store.columns import BigId, Json, PlainJson, Utc
+from tillwatch_collector.store.rollout_tables import RolloutJobRow, RolloutJournalRow, RolloutRow
+from tillwatch_collector.store.table import Table, table_of
 
-NAMING = {
-    "ix": "ix_%(column_0_label)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-"""Constraint names, so that migrations can name what they change on both databases."""
+__all__ = ["RolloutJobRow", "RolloutJournalRow", "RolloutRow", "Table", "table_of"]
+"""What is written elsewhere and belongs here."""
 
 OPEN_TICKET = text("status NOT IN ('closed', 'cancelled', 'merged')")
 """What the unique index over tickets calls open; an upsert repeats it."""
-
-
-class Table(SQLModel):
-    """Base of all tables."""
-
-    metadata = MetaData(naming_convention=NAMING)
-
-
-def table_of(row: type[Table]) -> sqlalchemy.Table:
-    """Return the table behind a row class, for statements over many rows."""
-    return Table.metadata.tables[str(row.__tablename__)]
 
 
 # --- inventory: written by people
@@ -269,7 +247,7 @@ class HourRow(Table, table=True):
     max: float
     mean: float
     """Each value weighs as long as it held."""
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class DayRow(Table, table=True):
@@ -283,7 +261,7 @@ class DayRow(Table, table=True):
     min: float
     max: float
     mean: float
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class RollupDueRow(Table, table=True):

@@ -45,6 +45,9 @@ OUTAGE = table_of(tables.OutageRow)
 SAID = table_of(tables.SaidRow)
 NOTIFICATION = table_of(tables.NotificationRow)
 MAINTENANCE = table_of(tables.MaintenanceRow)
+ROLLOUT = table_of(tables.RolloutRow)
+ROLLOUT_JOB = table_of(tables.RolloutJobRow)
+ROLLOUT_JOURNAL = table_of(tables.RolloutJournalRow)
 
 _OF_TICKETS = (FAULT, JOURNAL, COMMENT, ATTACHMENT, OUTAGE, SAID, TICKET)
 """What goes with a ticket, and it last."""
@@ -138,6 +141,17 @@ class Disposal:
         """Delete spans that have ended, or were cancelled; people enter them, so that there are a few hundred."""
         ended = or_(MAINTENANCE.c.ends_at < self._over.tickets_at, MAINTENANCE.c.cancelled_at < self._over.tickets_at)
         return self._delete(MAINTENANCE, ended, order=MAINTENANCE.c.maintenance_id)
+
+    def rollouts(self) -> int:
+        """Delete the rollout that ended first, in slices: its journal, its jobs, itself."""
+        ended = select(ROLLOUT.c.rollout_id).where(ROLLOUT.c.ended_at < self._over.tickets_at)
+        oldest = self._connection.scalar(ended.order_by(ROLLOUT.c.ended_at).limit(1))
+        if oldest is None:
+            return 0
+        for table, order in ((ROLLOUT_JOURNAL, ROLLOUT_JOURNAL.c.journal_id), (ROLLOUT_JOB, ROLLOUT_JOB.c.job_id)):
+            if rows := self._delete(table, table.c.rollout_id == oldest, order=order):
+                return rows
+        return self._delete(ROLLOUT, ROLLOUT.c.rollout_id == oldest, order=ROLLOUT.c.rollout_id)
 
     def quarantine(self, rows_max: int) -> int:
         """Delete messages that are over, and the oldest beyond `rows_max`; numbers are given in order."""
