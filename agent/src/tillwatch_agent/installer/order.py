@@ -14,7 +14,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-MODULE: Final = "tillwatch_agent.installer.fetch"
+HOME: Final = Path(__file__).parents[2]
+"""Where this agent lies: a release of it in a slot is in no place where an interpreter looks by itself."""
+
+_PROGRAM: Final = """\
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from tillwatch_agent.installer.fetch import main
+sys.exit(main())
+"""
 
 LINE_BYTES_MAX: Final = 64 * 1024
 """Of a line that is heard: a result with a release's words has some two kilobytes."""
@@ -156,7 +164,8 @@ def command(order: Order) -> list[str]:
         "--reserve-bytes": order.reserve_bytes,
     }
     options = [f"{name}={value}" for name, value in given.items() if value is not None]
-    return [sys.executable, "-I", "-m", MODULE, *options, "download"]
+    own = "-I" + "B" * sys.flags.dont_write_bytecode + "S" * sys.flags.no_site
+    return [sys.executable, own, "-c", _PROGRAM, str(HOME), *options, "download"]
 
 
 def told(news: News) -> str:
