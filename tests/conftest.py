@@ -4,10 +4,18 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
-from tests import parts
+from tests import failure_points, parts
 from tests.bench.figures import PartMissing
 from tests.live.postgres import Server
 from tests.live.shared_postgres import shared
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that inject a failure point; their reports name it."""
+    for item in items:
+        for point in failure_points.points_of(item.nodeid):
+            item.add_marker(getattr(pytest.mark, failure_points.MARK)(point))
+            item.user_properties.append((failure_points.MARK, point))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from tillwatch_agent import config as agent_config
+from tillwatch_agent import pack, slot_commands
+from tillwatch_agent.updates import EXIT_RESTART
 from tillwatch_collector import config
 from tillwatch_collector.cli import root
 from tillwatch_collector.config import WebConfig
@@ -28,7 +31,11 @@ from tillwatch_collector.store.session import usable_url
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "collector" / "deploy"
-AGENT_UNIT = ROOT / "agent" / "deploy" / "systemd" / "tillwatch-agent.service"
+AGENT_DEPLOY = ROOT / "agent" / "deploy"
+AGENT_UNIT = AGENT_DEPLOY / "systemd" / "tillwatch-agent.service"
+TILL_UNIT = AGENT_DEPLOY / "systemd" / "till.service"
+TILL_DROP_IN = AGENT_DEPLOY / "systemd" / "tillwatch-agent.service.d" / "till.conf"
+POLKIT = AGENT_DEPLOY / "polkit" / "60-tillwatch.rules"
 UNITS = (*sorted((DEPLOY / "systemd").glob("tillwatch-*")), AGENT_UNIT)
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 DAEMONS = [path for path in SERVICES if "backup" not in path.name]
@@ -50,7 +57,9 @@ def blocks(path: Path, language: str) -> list[str]:
 def commands_in(text: str) -> Iterator[list[str]]:
     """Yield each command of ours, in words, without what follows it on its line."""
     for line in text.replace("\\\n", " ").splitlines():
-        if found := re.search(r"(?:^|=|-- |/bin/)tillwatch-(collector|agent)\s+([a-z][^#|>;]*)", line):
+        if found := re.search(
+            r"(?:^|=|-- |/bin/|/brought/|/current/|\./)tillwatch-(collector|agent)\s+([a-z][^#|>;]*)", line
+        ):
             yield [found[1], *shlex.split(found[2])]
 
 
@@ -68,8 +77,9 @@ def check_command(words: list[str]) -> None:
 
 
 def check_agent_command(words: list[str]) -> None:
+    page = words[: 2 if words[0] == "slots" else 1]
     parsed = subprocess.run(
-        [str(Path(sys.executable).parent / "tillwatch-agent"), words[0], "--help"],
+        [str(Path(sys.executable).parent / "tillwatch-agent"), *page, "--help"],
         capture_output=True,
         text=True,
         check=False,
@@ -101,12 +111,51 @@ def unit(path: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("path", DAEMONS, ids=named)
+@pytest.mark.parametrize("path", [path for path in DAEMONS if path != AGENT_UNIT], ids=named)
 def test_a_daemon_starts_again_unless_a_person_must_change_something(path: Path) -> None:
     said = unit(path)
     assert said["Restart"] == ["always"]
     assert said["RestartPreventExitStatus"] == ["2"]
     assert said["StartLimitIntervalSec"] == ["0"]
+
+
+@pytest.mark.parametrize("path", [AGENT_UNIT, TILL_UNIT], ids=named)
+def test_what_a_launcher_starts_is_started_again_whatever_ended_it(path: Path) -> None:
+    """Settings that one release does not understand may be fine for the one before, which must get its start."""
+    said = unit(path)
+    assert said["Restart"] == ["always"]
+    assert "RestartPreventExitStatus" not in said
+    assert said["StartLimitIntervalSec"] == ["0"]
+    assert str(slot_commands.LAUNCHER) in said["ExecStart"][0]
+
+
+def test_the_agents_unit_starts_its_launcher_over_the_slots_of_the_guides_settings() -> None:
+    said = unit(AGENT_UNIT)
+    own, _, started = said["ExecStart"][0].partition(" -- ")
+    _, _, launcher_path, option, confirm_within_s, folder = own.split()
+    assert (launcher_path, option) == (str(slot_commands.LAUNCHER), "--confirm-within-s")
+    assert int(confirm_within_s) > agent_config.AGENT_CONFIRM_S_MAX
+    assert started.split()[0] == f"./{pack.PROGRAM}"
+    assert said["SuccessExitStatus"] == [str(EXIT_RESTART)]
+    assert folder.startswith(f"/var/lib/{said['StateDirectory'][0]}/")
+    own_tables = [text for text in tomls() if 'installer = "agent"' in text]
+    assert own_tables
+    for text in own_tables:
+        assert f'folder = "{folder}"' in text
+
+
+def test_the_guides_till_can_be_switched_by_an_agent_without_rights() -> None:
+    (text,) = [text for text in tomls() if 'installer = "bundle"' in text]
+    till = next(one for one in tomllib.loads(text)["update"]["products"] if one["installer"] == "bundle")
+    assert unit(TILL_DROP_IN)["ReadWritePaths"] == [f"-{till['folder']}"]
+    assert f"launcher.py {till['folder']} -- " in unit(TILL_UNIT)["ExecStart"][0]
+    *_, verb, restarted = till["restart"]
+    assert restarted == TILL_UNIT.name
+    rule = POLKIT.read_text(encoding="utf-8")
+    assert f'action.lookup("verb") == "{verb}"' in rule
+    assert f'var units = ["{restarted}"];' in rule
+    assert f'subject.user == "{unit(AGENT_UNIT)["User"][0]}"' in rule
+    assert (rule.count("("), rule.count("{")) == (rule.count(")"), rule.count("}"))
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=named)
@@ -158,7 +207,7 @@ def test_systemd_itself_has_nothing_to_say(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         return  # where there is no systemd, the tests above are all there is
-    for path in UNITS:
+    for path in (*UNITS, TILL_UNIT):
         text = re.sub(r"/opt/tillwatch[a-z-]*/bin/", f"{Path(sys.executable).parent}/", path.read_text("utf-8"))
         (tmp_path / path.name.replace("@.", "@a.1.")).write_text(text, encoding="utf-8")
     units = [str(path) for path in tmp_path.iterdir()]
@@ -166,7 +215,7 @@ def test_systemd_itself_has_nothing_to_say(tmp_path: Path) -> None:
     ours = [line for line in verified.stderr.splitlines() if "tillwatch" in line]
     assert (verified.returncode, ours) == (0, [])
     for service in units:
-        if service.endswith(".service"):
+        if service.endswith(".service") and not service.endswith(TILL_UNIT.name):
             rated = subprocess.run(
                 [program, "security", "--offline=yes", "--threshold=20", "--no-pager", service],
                 capture_output=True,
@@ -189,8 +238,9 @@ def test_the_guides_settings_load(tmp_path: Path) -> None:
     for no, text in enumerate(texts):
         path = tmp_path / f"{no}.toml"
         path.write_text(text, encoding="utf-8")
-        if "terminal_id" in text:
-            agent_config.load(path)
+        if "terminal_id" in text or "update.products" in text:
+            document = {"terminal_id": "till-7"} | tomllib.loads(text)
+            agent_config.parse(document)
         else:
             used = config.load(path)
             usable_url(used.database_url_used)

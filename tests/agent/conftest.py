@@ -13,6 +13,7 @@ from typing import Any, Self
 import pytest
 from tests.agent.cores import connected, core_on
 
+from tillwatch_agent import reach
 from tillwatch_agent.core import Core
 from tillwatch_agent.outbox import MEMORY, Outbox
 
@@ -150,3 +151,19 @@ def by_hand() -> Iterator[BrokerByHand]:
     """A broker that a test plays itself."""
     with closing(BrokerByHand()) as broker:
         yield broker
+
+
+@pytest.fixture
+def no_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take samples of the network one right after the other."""
+    monkeypatch.setattr(reach, "SAMPLE_GAP_S", 0.0)
+
+
+@pytest.fixture
+def no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system's resolver fail."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "temporary failure")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)

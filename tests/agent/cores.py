@@ -22,7 +22,7 @@ from tillwatch_agent.session import Phase
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat
-from tillwatch_protocol.process import ProcessLife, ProcessState
+from tillwatch_protocol.process import EPOCH_SALT_BITS, ProcessLife, ProcessState
 from tillwatch_protocol.topics import Message
 from tillwatch_protocol.vocabulary import Health
 
@@ -76,5 +76,5 @@ def ack(core: Core, event_seq: int, *, terminal_id: str = TILL) -> Received:
     return received(Ack(terminal_id=terminal_id, stream_id=core.outbox.stream_id, event_seq=event_seq))
 
 
-def state(life: ProcessLife = ProcessLife.ONLINE, *, epoch: int = 5) -> ProcessState:
-    return ProcessState(process="collector.1", state=life, collector_epoch=epoch)
+def state(life: ProcessLife = ProcessLife.ONLINE, *, starts: int = 5) -> ProcessState:
+    return ProcessState(process="collector.1", state=life, collector_epoch=starts << EPOCH_SALT_BITS)

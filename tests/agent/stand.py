@@ -101,6 +101,18 @@ def tls_server(certificate: str = "server.pem") -> Iterator[int]:
         yield port
 
 
+def page_server(answer: bytes) -> contextlib.AbstractContextManager[int]:
+    """A page by HTTP: each connection is read until its request is whole, and answered."""
+
+    def serve(connection: socket.socket) -> None:
+        asked = b""
+        while b"\r\n\r\n" not in asked and (more := connection.recv(4096)):
+            asked += more
+        connection.sendall(answer)
+
+    return tcp_server(serve)
+
+
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
     """A port that takes no connection and refuses none: its queue is full, so that the kernel drops what comes."""

@@ -1,6 +1,7 @@
 """The configuration: what it takes, and what it says of what it does not take."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,21 @@ import pytest
 from tillwatch_agent import config
 from tillwatch_agent.config import ConfigError, DrawerLevel, Parity
 from tillwatch_agent.usb import UsbIds
+from tillwatch_protocol.release import InstallerKind
 
 EXAMPLE = Path(__file__).parents[2] / "agent" / "agent.example.toml"
+
+
+TILL = {"name": "till", "installer": "bundle", "folder": "/x", "restart": ["true"], "unguarded": True}
+OWN = {"installer": "agent", "restart": [], "unguarded": False}
+PRODUCT_KEYS = tuple(config.ProductConfig.model_fields)
+ONE_GUARD = "expected one of guard_lock, guard_command, unguarded = true"
+
+
+def update_of(*products: dict[str, Any]) -> dict[str, Any]:
+    """[update] with products that differ from TILL."""
+    urls = {"metadata_url": "https://x/m", "targets_url": "https://x/t", "trusted_root": "/r"}
+    return {"update": urls | {"products": [TILL | product for product in products]}}
 
 
 def said(document: dict[str, Any]) -> list[str]:
@@ -26,7 +40,11 @@ def said(document: dict[str, Any]) -> list[str]:
 def test_the_example_is_a_whole_configuration_with_every_key(tmp_path: Path) -> None:
     loaded = config.load(EXAMPLE)
     text = EXAMPLE.read_text()
+    line = {"name": "a", "protocol": "b", "port": "/c"}
     tables = [
+        config.ModemConfig.model_construct(port="/c"),
+        config.PaymentDeviceConfig.model_construct(**line),  # type: ignore[arg-type]  # one table of several types
+        config.DeviceConfig.model_construct(**line),  # type: ignore[arg-type]  # as above
         loaded,
         loaded.broker,
         loaded.printer[0],
@@ -34,13 +52,18 @@ def test_the_example_is_a_whole_configuration_with_every_key(tmp_path: Path) -> 
         loaded.network,
         loaded.acquirer[0],
         loaded.machine,
+        loaded.update,
+        config.ProductConfig.model_construct(name="till", installer=InstallerKind.BUNDLE, folder=Path()),
     ]
     for table in tables:
         for key in type(table).model_fields:
             assert key in text, f"{key} is not explained in the example"
-    everything = "\n".join(line.removeprefix("# ") if "= " in line else line for line in text.splitlines())
+    lines = text.splitlines()
+    everything = "\n".join(line.removeprefix("# ") if "= " in line or line[:3] == "# [" else line for line in lines)
     (tmp_path / "all.toml").write_text(everything)
-    config.load(tmp_path / "all.toml")
+    loaded = config.load(tmp_path / "all.toml")
+    assert [product.name for product in loaded.update.products] == ["till", "agent"]
+    assert [line.protocol for line in loaded.lines] == ["escpos", "at", "nexo", "acme_scale"]
 
 
 def test_the_least_configuration_is_a_terminal_id() -> None:
@@ -134,7 +157,7 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
         ),
         (
             {"printer": [{"name": "b", "port": "tcp://a:9100", "vendor_id": "04b8", "product_id": "0202"}]},
-            "printer[0]: expected no vendor_id: a TCP port has no USB device",
+            "printer[0]: expected no vendor_id: a network port has no USB device",
         ),
         ({"broker": {"cert_file": "a"}}, "broker: expected cert_file and key_file together, got one of them"),
         (
@@ -153,6 +176,35 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
         (
             {"printer": [{"name": f"p{n}", "port": "/dev/ttyS0"} for n in range(62)]},
             "the file: expected at most 61 components, got 62",
+        ),
+        (
+            {"update": {"metadata_url": "ftp://x/m"}},
+            "update.metadata_url: expected a URL such as https://collector.example.org/tuf/metadata, got text 'ftp://x/m'",
+        ),
+        ({"update": {"product": []}}, "update.product: unknown key; expected perhaps products"),
+        ({"update": {"products": [3]}}, "update.products[0]: expected a table [[update.products]], got 3"),
+        (update_of(OWN | {"confirm_s": 1800}), "update.products[0]: expected confirm_s of the agent of at most 1500"),
+        (update_of({"mood": 1}), "update.products[0].mood: unknown key; expected one of " + ", ".join(PRODUCT_KEYS)),
+        ({"update": {"products": [TILL]}}, "update: expected metadata_url, targets_url, trusted_root beside products"),
+        (update_of({"guard_lock": "/x"}), f"update.products[0]: {ONE_GUARD}"),
+        (update_of({"unguarded": False}), f"update.products[0]: {ONE_GUARD}"),
+        (
+            update_of({"restart": []}),
+            "update.products[0]: expected restart: the command by which the till's software starts anew",
+        ),
+        (
+            update_of({"installer": "agent"}),
+            "update.products[0]: expected no guard, restart or health of the agent: it is its own",
+        ),
+        (update_of({}, {"folder": "/y"}), "update: expected each product's name once"),
+        (update_of({}, {"name": "scale"}), "update: expected each product's folder once"),
+        (
+            update_of(OWN | {"name": "a", "folder": "/a"}, OWN | {"name": "b", "folder": "/b"}),
+            "update: expected one product of installer agent at most",
+        ),
+        (
+            update_of({"confirm_s": 200}),
+            "the file: expected update.products.till.confirm_s of at least 240 for 3 heartbeats",
         ),
     ],
 )
@@ -212,3 +264,34 @@ def test_a_secret_that_others_can_read_is_noticed(tmp_path: Path) -> None:
         os.chmod(path, mode)  # noqa: PTH101 - beside the table above it reads best
         seen.append(config.is_open_to_others(path))
     assert seen == [False, False, True]
+
+
+def test_a_product_has_a_component_and_terms_that_fit_most() -> None:
+    loaded = config.parse({"terminal_id": "t", **update_of({})})
+    (product,) = loaded.update.products
+    assert loaded.components == ("application:till", "network:uplink", "machine:self")
+    assert (product.heartbeats, product.start_s, product.confirm_s, product.busy_s_max) == (3, 120.0, 900.0, 86_400.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        # a name would depend on the name service that is to be told from the line
+        ({"wan_targets": ["dns.example:53"]}, "expected an address and a port, such as 192.0.2.1:443"),
+        ({"wan_targets": ["192.0.2.1"]}, "expected an address and a port"),
+        ({"wan_targets": ["192.0.2.1:0"]}, "expected a port from 1 to 65535"),
+        ({"wan_targets": [53]}, "expected an address and a port"),
+        ({"wan_targets": ["192.0.2.1:53"] * 5}, "network.wan_targets"),
+        # over TLS no portal can answer in its place
+        ({"portal_url": "https://page.example/"}, "network.portal_url"),
+        ({"portal_says": "success"}, "expected portal_url beside portal_says"),
+    ],
+)
+def test_far_targets_and_the_known_page_are_what_they_must_be(network: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config.parse({"terminal_id": "t", "network": network})
+
+
+def test_far_targets_may_be_of_either_family() -> None:
+    targets = ["192.0.2.1:443", "[2001:db8::1]:53"]
+    assert config.parse({"terminal_id": "t", "network": {"wan_targets": targets}}).network.wan_targets == tuple(targets)

@@ -184,12 +184,12 @@ def test_a_new_connection_sends_all_again_from_the_oldest(online: Core) -> None:
 
 
 def test_a_new_collector_is_answered_with_presence_heartbeat_and_all_events(online: Core) -> None:
-    online.handle(received(state(epoch=5), retained=True), at(3))
-    online.handle(received(state(epoch=6)), at(4))
+    online.handle(received(state(starts=5), retained=True), at(3))
+    online.handle(received(state(starts=6)), at(4))
     effects = online.handle(Tick(), at(4 + online.next_due_s(at(4))))
     assert [type(message) for message in said(effects)] == [Presence, Heartbeat, EventBatch]
     assert events(effects) == ["1 started"]
-    assert beats(effects)[0].collector_epoch_seen == 6
+    assert beats(effects)[0].collector_epoch_seen == state(starts=6).collector_epoch
 
 
 def test_events_that_are_never_acknowledged_put_the_connection_in_doubt(online: Core) -> None:
@@ -297,7 +297,7 @@ def test_what_cannot_be_used_is_counted_and_changes_nothing(online: Core, junk: 
     assert len(online.outbox.backlog) == 1
 
 
-def test_jobs_are_not_taken_yet(online: Core, caplog: pytest.LogCaptureFixture) -> None:
+def test_jobs_are_not_taken_where_no_product_is_set_up(online: Core, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     offer = JobMessage(terminal_id=TILL, kind=JobMessageKind.OFFER, job_id="j-1", target="app/1.0")
     assert online.handle(received(offer), at(3)) == []
@@ -442,7 +442,7 @@ INPUTS: st.SearchStrategy[Input] = st.sampled_from(
         Observed((COVER,)),
         Observed((CLOSED,)),
         received(state(), retained=True),
-        received(state(epoch=6)),
+        received(state(starts=6)),
         received(state(ProcessLife.OFFLINE)),
         Received("junk", b"", retained=False),
     ]

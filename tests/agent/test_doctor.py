@@ -11,21 +11,26 @@ from tests.agent import stand
 from tests.agent.conftest import BrokerByHand
 from tests.agent.moments import MORNING
 
-from tillwatch_agent import config, doctor, probes
+from tillwatch_agent import config, doctor, probes, recognise
+from tillwatch_agent.checks import Check, Verdict
 from tillwatch_agent.clock import BY_NOBODY
-from tillwatch_agent.config import AgentConfig, BrokerConfig, MachineConfig
-from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN, Domain
-from tillwatch_agent.doctor import ADVICE, Beside, Check, Verdict
-from tillwatch_agent.drivers import escpos
+from tillwatch_agent.config import AgentConfig, BrokerConfig, MachineConfig, NetworkConfig
+from tillwatch_agent.culprit import Part, Seen
+from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN
+from tillwatch_agent.doctor import ADVICE, Beside
+from tillwatch_agent.drivers import Attachment
+from tillwatch_agent.evidence import Evidence
 from tillwatch_agent.floor import BUILT_AT
 from tillwatch_agent.health import Observation
-from tillwatch_agent.machine import THRESHOLDS
+from tillwatch_agent.job_standing import Reason
 from tillwatch_agent.moment import Moment
+from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.probes import poll_all
 from tillwatch_agent.runtime import OUTBOX_FILE
-from tillwatch_protocol.vocabulary import AVAILABILITY_CODES, Health
+from tillwatch_agent.updates import NOT_INSTALLED
 from tillwatch_protocol.vocabulary import ConditionCode as Code
+from tillwatch_protocol.vocabulary import Health
 
 PRINTER = config.parse({"terminal_id": "t", "printer": [{"name": "bar", "port": "/dev/null"}]})
 
@@ -72,12 +77,12 @@ def test_a_component_is_told_with_what_to_do(
 
 
 def test_every_code_that_the_agent_can_raise_has_an_advice() -> None:
-    raised = escpos.CODES | AVAILABILITY_CODES | {row.code for row in THRESHOLDS} | {domain.value for domain in Domain}
-    raised |= {Code.DRAWER_OPEN, Code.TCP_FAILURE, Code.TCP_REFUSED, Code.TLS_FAILURE, Code.CERTIFICATE_EXPIRED}
-    raised |= {Code.CERTIFICATE_UNTRUSTED, Code.CERTIFICATE_EXPIRING, UPLINK_DOWN, NOT_ASKED, MISCONFIGURED}
+    raised = {value for name, value in vars(Code).items() if name.isupper()}
+    raised |= {UPLINK_DOWN, NOT_ASKED, MISCONFIGURED, NOT_INSTALLED, Reason.NOT_STARTED}
+    the_collectors_own = {Code.SILENT, Code.IDENTITY_SHARED}
     elsewhere = {Code.PORT_REFUSED, Code.NOT_ATTACHED, Code.NO_RESPONSE, Code.PORT_BUSY}  # advised by the place
     never_at_a_first_look = {Code.STALE}
-    assert raised - elsewhere - never_at_a_first_look == set(ADVICE)
+    assert raised - elsewhere - never_at_a_first_look - the_collectors_own == set(ADVICE)
 
 
 def test_a_refused_port_names_the_group_to_join() -> None:
@@ -327,3 +332,93 @@ def test_the_same_is_one_json_object() -> None:
 def test_a_warning_is_no_problem() -> None:
     assert doctor.is_well([CHECKS[0], CHECKS[2]])
     assert not doctor.is_well(CHECKS)
+
+
+def test_where_releases_come_to_is_looked_at(tmp_path: Path) -> None:
+    product = {"name": "till", "installer": "config", "folder": str(tmp_path / "till"), "unguarded": True}
+    document = {
+        "metadata_url": "https://x/m",
+        "targets_url": "https://x/t",
+        "trusted_root": str(tmp_path / "root.json"),
+        "products": [product],
+    }
+    update = config.parse({"terminal_id": "t", "update": document}).update
+    root, slots = doctor.check_update(update)
+    assert (root.verdict, slots.verdict) == (Verdict.PROBLEM, Verdict.OK)
+    assert root.advice is not None
+    assert "root.json of `release init`" in root.advice
+    (tmp_path / "root.json").touch()
+    root, _ = doctor.check_update(update)
+    assert root.verdict is Verdict.OK
+    assert list(doctor.check_update(config.parse({"terminal_id": "t"}).update)) == []
+
+
+def test_slots_that_cannot_be_written_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    product = config.ProductConfig.model_validate({"name": "till", "installer": "agent", "folder": "/opt/till/own"})
+    monkeypatch.setattr("os.access", lambda *_: False)
+    (slots,) = doctor.check_update(config.UpdateConfig.model_construct(products=(product,), trusted_root=None))
+    assert slots.verdict is Verdict.PROBLEM
+    assert slots.advice is not None
+    assert slots.advice.startswith("sudo mkdir -p /opt/till/own && sudo chown ")
+
+
+def test_a_product_of_which_nothing_is_there_yet_is_a_warning() -> None:
+    absent = checked(Observation(component="application:till", health=Health.ABSENT, reason="not_installed"))
+    assert (absent.verdict, absent.advice) == (Verdict.WARNING, "a rollout brings its first release")
+    idle = checked(Observation(component="application:till", health=Health.UNKNOWN, reason="not_started"))
+    assert idle.verdict is Verdict.PROBLEM
+
+
+def test_the_way_out_is_told_by_the_look_that_was_made() -> None:
+    watching = NetworkProbe(network=NetworkConfig(), acquirers=())
+    assert doctor.check_way_out([watching], [], PRINTER) == ()
+    watching.seen = Evidence(has_link=False)
+    names = [check.name for check in doctor.check_way_out([watching], [], PRINTER)]
+    assert names[:2] == ["network.link", "network.address"]
+    by_modem = config.parse({"terminal_id": "t", "modem": {"port": "/dev/ttyUSB2"}})
+    absent = Observation(component="modem:0", health=Health.FAULT, true_codes={Code.SIM_ABSENT: None})
+    (modem, *_) = doctor.check_way_out([watching], [absent], by_modem)
+    assert (modem.name, modem.verdict) == ("network.modem", Verdict.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("port", "attachment"),
+    [
+        ("tcp://10.0.0.9:9100", Attachment.TCP),
+        ("/dev/usb/lp0", Attachment.USB),
+        ("/dev/ttyACM3", Attachment.USB),
+        ("/dev/ttyUSB0", Attachment.SERIAL),
+    ],
+)
+def test_each_configured_line_is_a_part_that_may_go_silent_with_others(port: str, attachment: Attachment) -> None:
+    settings = config.parse({"terminal_id": "t", "printer": [{"name": "bar", "port": port}]})
+    look = Observation(component="pos_printer:bar", health=Health.UNKNOWN, reason=Code.NO_RESPONSE)
+    assert doctor.lines_seen([look], settings) == (
+        Part(component="pos_printer:bar", attachment=attachment, seen=Seen.SILENT),
+    )
+    assert doctor.lines_seen([], settings) == ()
+
+
+def test_each_attached_device_is_told_as_watched_or_known_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for location, ids in (("1-1", "04b8:0202"), ("1-2", "05e0:1701"), ("1-3", "0403:6001"), ("1-4", "6868:0500")):
+        stand.usb_device(tmp_path, location, ids)
+    device = {"name": "s", "vendor_id": "05e0", "product_id": "1701"}
+    settings = config.parse({"terminal_id": "t", "usb_device": [device]})
+    found = recognise.attached(settings, tmp_path)
+    monkeypatch.setattr(recognise, "attached", lambda _: found)
+    checks = list(doctor.check_attached(settings))
+    assert [(check.verdict, check.found.partition(": ")[2]) for check in checks] == [
+        (Verdict.WARNING, "ESC/POS printer, not watched"),
+        (Verdict.OK, "watched"),
+        (Verdict.WARNING, "serial adapter, not watched"),
+        (Verdict.UNTESTED, "not recognised"),
+    ]
+    assert checks[0].advice == "doctor --write FILE has it watched"
+    assert doctor.is_well(checks)
+
+
+def test_an_acquirer_is_told_with_the_time_of_each_phase() -> None:
+    look = Observation(component="acquirer:a", health=Health.OK, measures={"dns_ms": 3.0, "tcp_ms": 12.5})
+    assert checked(look).found == "ok: dns 3 ms, tcp 12.5 ms"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillwatch_agent.drivers import Ask, Attachment, escpos
+from tillwatch_agent.drivers import Ask, Attachment, Timing, escpos
 from tillwatch_agent.drivers.escpos import ALLOWED, IDENTITIES, RELEARN_LOOKS, STATUSES, Look, Memory, Request, Trouble
 from tillwatch_agent.health import Observation
 from tillwatch_protocol.vocabulary import ConditionCode as Code
@@ -108,7 +108,7 @@ class LateLine:
         return b""
 
 
-TIMING = escpos.Timing()
+TIMING = Timing()
 NOT_PAPER = frozenset({Code.PAPER_END, Code.PAPER_NEAR_END})
 
 
@@ -170,7 +170,9 @@ def test_an_unexplained_offline_says_what_little_there_is(answers: str, detail: 
 
 
 def test_nothing_but_status_and_identity_can_be_written() -> None:
-    assert {bytes([0x10, 4, n]) for n in (1, 2, 3, 4)} | {bytes([0x1D, 0x49, n]) for n in (65, 66, 67, 68)} == ALLOWED
+    assert {bytes([0x10, 4, n]) for n in (1, 2, 3, 4)} | {
+        bytes([0x1D, 0x49, n]) for n in (65, 66, 67, 68, 1, 2)
+    } == ALLOWED
 
 
 @given(st.dictionaries(st.sampled_from(list(Request)), st.binary(max_size=8)))
@@ -420,7 +422,7 @@ def test_a_full_printer_is_asked_once_who_it_is() -> None:
         return WHO.get(request, b"\x12" if request in STATUSES else b"")
 
     first = run(answer)
-    assert first.requests == [*STATUSES, *IDENTITIES]
+    assert first.requests == [*STATUSES, *IDENTITIES, Request.MODEL_ID]
     assert first.seen.memory.facts == {"maker": "EPSON", "model": "TM-T88III", "firmware": "1.08"}
     second = run(answer, first.seen.memory)
     assert second.requests == list(STATUSES)
@@ -428,7 +430,7 @@ def test_a_full_printer_is_asked_once_who_it_is() -> None:
 
 
 def test_a_printer_that_says_all_of_who_it_is_owes_nothing() -> None:
-    who = WHO | {Request.SERIAL_NUMBER: b"_S123\0"}
+    who = WHO | {Request.SERIAL_NUMBER: b"_S123\0", Request.MODEL_ID: b"\x20", Request.TYPE_ID: b"\x02"}
     seen = run(lambda request: who.get(request, b"\x12")).seen
     assert seen.memory.facts["serial_number"] == "S123"
     assert not seen.memory.is_owed
@@ -436,7 +438,7 @@ def test_a_printer_that_says_all_of_who_it_is_owes_nothing() -> None:
 
 def test_a_printer_that_does_not_say_who_it_is_is_not_asked_again() -> None:
     first = run(statuses(HEALTHY))
-    assert first.requests == [*STATUSES, Request.MAKER]
+    assert first.requests == [*STATUSES, Request.MAKER, Request.MODEL_ID]
     assert run(statuses(HEALTHY), first.seen.memory).requests == list(STATUSES)
 
 

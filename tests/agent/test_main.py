@@ -10,7 +10,7 @@ from tests.agent import stand
 from tests.agent.conftest import BrokerByHand
 
 from tillwatch_agent import __main__ as command
-from tillwatch_agent import runtime
+from tillwatch_agent import config, doctor, recognise, runtime
 from tillwatch_agent.config import AgentConfig
 from tillwatch_agent.errors import AgentError, MachineError
 from tillwatch_agent.probes import Probe
@@ -117,7 +117,7 @@ def test_run_hands_settings_and_probes_to_the_runtime(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(runtime, "run", stand_in)
     assert command.main(["run", "--config", written(tmp_path, "/dev/nowhere")]) == 70
-    assert given == ["till-1", "pos_printer:bar", "machine:self"]
+    assert given == ["till-1", "pos_printer:bar", "machine:self", "pos_power:self"]
 
 
 @pytest.mark.parametrize("error", [MachineError("the disk is gone")])
@@ -145,3 +145,43 @@ sys.exit(main(["doctor"]))
 """
     ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_doctor_writes_a_configuration_for_what_is_recognised_and_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.usb_device(tmp_path / "sys", "1-1", "05e0:1701")
+    found = recognise.attached(config.parse({"terminal_id": "t"}), tmp_path / "sys")
+    monkeypatch.setattr(recognise, "attached", lambda *_: found)
+    monkeypatch.setattr(doctor, "examine", lambda *_: ())
+    path = tmp_path / "agent.toml"
+    assert command.main(["doctor", "--write", str(path)]) == 0
+    assert capsys.readouterr().out == "all is well\n"
+    written = config.load(path)
+    assert [device.component for device in written.usb_device] == ["scanner:scanner-1"]
+
+
+def test_doctor_adds_to_a_configuration_and_leaves_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.usb_device(tmp_path / "sys", "1-1", "05e0:1701")
+    attached = recognise.attached
+    monkeypatch.setattr(recognise, "attached", lambda settings: attached(settings, tmp_path / "sys"))
+    monkeypatch.setattr(doctor, "examine", lambda *_: ())
+    path = tmp_path / "agent.toml"
+    path.write_text('# ours\nterminal_id = "till-9"')
+    path.chmod(0o600)
+    assert command.main(["doctor", "--language", "zh-CN", "--write", str(path)]) == 0
+    first = path.read_text()
+    assert first.startswith('# ours\nterminal_id = "till-9"\n\n# Symbol')
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert command.main(["doctor", "--write", str(path)]) == 0
+    assert path.read_text() == first
+    said = capsys.readouterr()
+    assert said.err.endswith("nothing to add\n")
+    assert said.out.startswith("一切正常\n")
+
+
+def test_doctor_that_cannot_write_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["doctor", "--write", str(tmp_path / "nowhere" / "agent.toml")]) == 2
+    assert "expected a file that can be written, got: No such file" in capsys.readouterr().err

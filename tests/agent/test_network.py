@@ -1,8 +1,7 @@
 """Network evidence, from a kernel laid out in files and from real sockets on the loopback."""
 
 import socket
-import threading
-from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 from tests.agent import stand
 
-from tillwatch_agent import network, resolver
+from tillwatch_agent import reach, resolver
 from tillwatch_agent.config import AcquirerConfig, NetworkConfig
-from tillwatch_agent.diagnosis import UPLINK_DOWN, AcquirerEvidence, Connect, Gateway, Names, Tls
-from tillwatch_agent.network import AcquirerTarget, Kernel, NetworkProbe, Route, TlsContexts, ask_gateway
+from tillwatch_agent.diagnosis import UPLINK_DOWN
+from tillwatch_agent.evidence import Connect, Names, ServerSaid
+from tillwatch_agent.interfaces import Kernel, Route
+from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.resolver import Found, Lookup
 from tillwatch_protocol.vocabulary import ConditionCode, Health
 
@@ -42,7 +43,12 @@ class Host:
 
     @property
     def kernel(self) -> Kernel:
-        return Kernel(proc=self.root / "proc", sysfs=self.root / "sys", addresses=lambda: self.addresses)
+        return Kernel(
+            proc=self.root / "proc",
+            sysfs=self.root / "sys",
+            resolv_conf=self.root / "resolv.conf",
+            addresses=lambda: self.addresses,
+        )
 
     def link(self, name: str, **attributes: str) -> None:
         directory = self.root / "sys/class/net" / name
@@ -66,24 +72,14 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def probe(host: Host, *acquirers: AcquirerConfig, **settings: str) -> NetworkProbe:
-    return NetworkProbe(network=NetworkConfig(**settings), acquirers=acquirers, kernel=host.kernel)  # type: ignore[arg-type]  # each setting has its own type
+def probe(host: Host, *acquirers: AcquirerConfig, **settings: Any) -> NetworkProbe:
+    return NetworkProbe(network=NetworkConfig(**settings), acquirers=acquirers, kernel=host.kernel)
 
 
-def acquirer(port: int, host: str = "127.0.0.1", *, tls: bool = False, ca_file: Path | None = None) -> AcquirerConfig:
-    return AcquirerConfig(name="a", host=host, port=port, tls=tls, ca_file=ca_file)
-
-
-def ask(acquirer: AcquirerConfig) -> AcquirerEvidence:
-    return AcquirerTarget(acquirer, TlsContexts()).ask()
-
-
-@pytest.fixture
-def no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "temporary failure")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
+def acquirer(
+    port: int, host: str = "127.0.0.1", *, tls: bool = False, ca_file: Path | None = None, reply_path: str | None = None
+) -> AcquirerConfig:
+    return AcquirerConfig(name="a", host=host, port=port, tls=tls, ca_file=ca_file, reply_path=reply_path)
 
 
 UP = {"flags": "0x1003", "operstate": "up", "carrier": "1"}
@@ -163,100 +159,122 @@ def test_the_default_route_is_read_from_the_routing_tables(
     assert host.kernel.default_route() == route
 
 
-def test_a_gateway_that_refuses_is_alive() -> None:
-    state, gateway_ms = ask_gateway("127.0.0.1")
-    assert state is Gateway.ALIVE
-    assert gateway_ms is not None
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("nameserver 192.0.2.1\nsearch example\nnameserver 192.0.2.1\n", ("192.0.2.1",)),
+        ("# nameserver 192.0.2.9\nnameserver fe80::1%eth0\nnameserver\nnameserver here\n", ("fe80::1%eth0",)),
+        ("".join(f"nameserver 192.0.2.{n}\n" for n in range(9)), ("192.0.2.0", "192.0.2.1", "192.0.2.2")),
+    ],
+)
+def test_the_name_servers_are_those_of_the_systems_resolver(host: Host, text: str, servers: tuple[str, ...]) -> None:
+    (host.root / "resolv.conf").write_text(text)
+    assert host.kernel.name_servers() == servers
 
 
 @pytest.mark.parametrize(
-    ("error", "state"),
+    ("address", "is_beyond"),
     [
-        (OSError(113, "No route to host"), Gateway.DEAD),  # EHOSTUNREACH: nobody has the address on the link
-        (TimeoutError("timed out"), Gateway.SILENT),
-        (OSError(101, "Network is unreachable"), Gateway.SILENT),  # may come from far away: proves nothing
+        ("192.168.1.1", False),  # on the link
+        ("127.0.0.53", False),  # this machine's own stub
+        ("fe80::1%eth0", False),
+        ("2001:db8:1::53", False),
+        ("198.51.100.53", True),
+        ("2001:db8:2::53", True),
     ],
 )
-def test_what_a_gateway_does_is_told_by_the_error(
-    monkeypatch: pytest.MonkeyPatch, error: OSError, state: Gateway
+def test_what_lies_beyond_is_on_no_link(host: Host, address: str, *, is_beyond: bool) -> None:
+    host.addresses["eth0"] = [
+        PACKET,
+        SimpleNamespace(family=socket.AF_INET, address="192.168.1.20", netmask="255.255.255.0"),
+        SimpleNamespace(family=socket.AF_INET6, address="2001:db8:1::7%eth0", netmask="ffff:ffff:ffff:ffff::"),
+    ]
+    assert host.kernel.is_beyond(address) is is_beyond
+
+
+def test_the_right_to_icmp_is_the_kernels_word(host: Host) -> None:
+    assert not host.kernel.may_ping()
+    said = host.root / "proc/sys/net/ipv4/ping_group_range"
+    said.parent.mkdir(parents=True)
+    said.write_text("0 2147483647\n")
+    assert host.kernel.may_ping()
+
+
+@pytest.mark.usefixtures("no_gaps")
+def test_a_look_is_whole_with_far_targets_a_page_and_the_time(host: Host) -> None:
+    date = datetime.now(UTC) + timedelta(days=2)
+    page = f"HTTP/1.1 204 No Content\r\nDate: {date:%a, %d %b %Y %H:%M:%S} GMT\r\n\r\n".encode()
+    (host.well().root / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    with stand.page_server(page) as port:
+        watching = probe(
+            host,
+            acquirer(stand.closed_port(), "localhost"),
+            gateway="127.0.0.1",
+            portal_url=f"http://127.0.0.1:{port}/",
+            wan_targets=(f"127.0.0.1:{port}",),
+        )
+        uplink, asked = watching.poll()
+    assert (uplink.health, uplink.undetermined) == (Health.OK, frozenset())
+    assert {"gateway_loss_pct", "wan_ms", "wan_jitter_ms", "wan_samples", "portal_ms"} <= uplink.measures.keys()
+    assert set(asked.true_codes) == {ConditionCode.TCP_REFUSED}
+    assert watching.seen is not None
+    assert watching.seen.clock is not None
+    assert watching.seen.clock.offset_s == pytest.approx(2 * 86_400, abs=30)
+    assert watching.seen.name_servers[0].said in {ServerSaid.CLOSED, ServerSaid.SILENT, ServerSaid.ANSWERED}
+
+
+def test_a_portal_is_told_with_where_it_leads(host: Host) -> None:
+    with stand.page_server(b"HTTP/1.1 302 Found\r\nLocation: http://hotel.example/\r\n\r\n") as port:
+        (uplink,) = probe(host.well(), gateway="127.0.0.1", portal_url=f"http://127.0.0.1:{port}/").poll()
+    said = f"http://127.0.0.1:{port}/: status 302, to http://hotel.example/"
+    assert uplink.true_codes == {ConditionCode.CAPTIVE_PORTAL: said}
+
+
+@pytest.mark.usefixtures("no_gaps")
+def test_the_true_time_is_asked_for_where_a_certificate_is_refused_for_its_times(
+    host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(socket, "create_connection", fail)
-    assert ask_gateway("192.0.2.1") == (state, None)
-
-
-def test_without_a_gateway_none_is_asked() -> None:
-    assert ask_gateway(None) == (Gateway.NOT_ASKED, None)
+    then = datetime(2020, 6, 1, tzinfo=UTC)
+    monkeypatch.setattr(reach, "ask_time", lambda _: (then - datetime.now(UTC)).total_seconds())
+    with stand.tls_server("expired.pem") as port:
+        settings = {"gateway": "127.0.0.1", "time_server": "127.0.0.1"}
+        _, asked = probe(host.well(), acquirer(port, "localhost", tls=True, ca_file=CA), **settings).poll()
+    assert (asked.health, asked.reason) == (Health.UNKNOWN, ConditionCode.CLOCK_WRONG)
 
 
-def test_an_acquirer_is_reached_by_name_tcp_and_tls_with_its_phases() -> None:
-    with stand.tls_server() as port:
-        seen = ask(acquirer(port, "localhost", tls=True, ca_file=CA))
-    assert (seen.connect, seen.tls) == (Connect.CONNECTED, Tls.TRUSTED)
-    assert set(seen.measures) == {"dns_ms", "tcp_ms", "tls_ms"}
-    assert seen.certificate_days_left is not None
-    assert seen.certificate_days_left > 365
-
-
-def test_an_acquirer_without_tls_is_reached_by_tcp() -> None:
-    with stand.tcp_printer() as port:
-        seen = ask(acquirer(port))
-    assert (seen.connect, seen.tls, set(seen.measures)) == (Connect.CONNECTED, Tls.NOT_ASKED, {"tcp_ms"})
-
-
-def test_a_refusal_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "TCP_TIMEOUT_S", 0.05)
-    assert ask(acquirer(stand.closed_port())).connect is Connect.REFUSED
-    with stand.black_hole() as port:
-        silent = ask(acquirer(port))
-    assert (silent.connect, silent.detail) == (Connect.SILENT, "127.0.0.1: timed out")
-
-
-@pytest.mark.parametrize(
-    ("certificate", "host", "ca_file", "tls", "verify_code"),
-    [
-        ("expired.pem", "127.0.0.1", CA, Tls.UNVERIFIED, 10),
-        ("server.pem", "127.0.0.1", None, Tls.UNVERIFIED, 20),  # an authority that the system does not know
-        ("server.pem", "other.example", CA, Tls.UNVERIFIED, 62),  # another host's certificate
-        ("server.pem", "127.0.0.1", Path("/nowhere/ca.pem"), Tls.NO_CA, None),
-        ("server.pem", "127.0.0.1", stand.DATA / "server.key", Tls.NO_CA, None),  # no certificate in it
-    ],
-)
-def test_a_certificate_is_judged_by_what_openssl_says_of_it(
-    certificate: str, host: str, ca_file: Path | None, tls: Tls, verify_code: int | None
+@pytest.mark.usefixtures("no_gaps")
+def test_where_nobody_tells_the_time_a_certificate_that_has_ended_has(
+    host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stand.tls_server(certificate) as port:
-        target = AcquirerTarget(acquirer(port, host, tls=True, ca_file=ca_file), TlsContexts())
-        seen = target._connect(AcquirerEvidence(name="a"), ("127.0.0.1",))
-    assert (seen.tls, seen.verify_code) == (tls, verify_code)
+    monkeypatch.setattr(reach, "ask_time", lambda _: None)
+    (host.well().root / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    with stand.tls_server("expired.pem") as port, stand.page_server(b"HTTP/1.1 204 No Content\r\n\r\n") as page:
+        settings = {
+            "gateway": "127.0.0.1",
+            "time_server": "127.0.0.1",
+            "portal_url": f"http://127.0.0.1:{page}/",
+            "dns_name": "a..b",  # no name: its server is not asked, and counts as silent
+        }
+        uplink, asked = probe(host, acquirer(port, "localhost", tls=True, ca_file=CA), **settings).poll()
+    assert set(asked.true_codes) == {ConditionCode.CERTIFICATE_EXPIRED}
+    assert uplink.facts == {"interface": "eth0", "gateway": "127.0.0.1"}
 
 
-def test_plain_text_on_the_port_is_no_tls() -> None:
-    with stand.tcp_server(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
-        seen = ask(acquirer(port, tls=True, ca_file=CA))
-    assert (seen.connect, seen.tls) == (Connect.CONNECTED, Tls.FAILED)
-    assert seen.detail
+def test_two_silent_targets_are_a_dead_wan_and_are_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "TCP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(reach, "SAMPLE_TIMEOUT_S", 0.05)
+    with stand.black_hole() as one, stand.black_hole() as other:
+        targets = (f"127.0.0.1:{one}", f"127.0.0.1:{other}")
+        watching = probe(host.well(), gateway="127.0.0.1", wan_targets=targets)
+        (uplink,) = watching.poll()
+    assert uplink.true_codes == {ConditionCode.WAN_UNREACHABLE: ", ".join(targets)}
 
 
-def test_a_server_that_says_nothing_is_no_tls_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def listen_only(connection: socket.socket) -> None:
-        while connection.recv(4096):
-            pass
-
-    monkeypatch.setattr(network, "TLS_TIMEOUT_S", 0.05)
-    with stand.tcp_server(listen_only) as port:
-        seen = ask(acquirer(port, tls=True, ca_file=CA))
-    assert seen.tls is Tls.FAILED
-
-
-def test_one_context_serves_all_acquirers_of_a_ca_file() -> None:
-    contexts = TlsContexts()
-    first = contexts.of(CA)
-    assert contexts.of(CA) is first
-    contexts.forget()
-    assert contexts.of(CA) is not first
+def test_no_look_is_made_that_the_allowance_does_not_hold(host: Host) -> None:
+    watching = probe(host)
+    looks = [watching.poll() for _ in range(200)]
+    assert looks[0]
+    assert looks[-1] == ()
 
 
 @pytest.mark.usefixtures("no_name_service")
@@ -300,70 +318,6 @@ def test_the_whole_way_out_is_ok_when_all_answer(host: Host) -> None:
             host.well(), acquirer(port, "localhost", tls=True, ca_file=CA), gateway="127.0.0.1"
         ).poll()
     assert (uplink.health, uplink.undetermined) == (Health.OK, frozenset())
-    assert set(uplink.measures) == {"carrier_changes", "gateway_ms", "dns_ms"}
+    gateway = {"gateway_ms", "gateway_jitter_ms", "gateway_loss_pct", "gateway_samples"}
+    assert set(uplink.measures) == {"carrier_changes", "dns_ms"} | gateway
     assert (asked.component, asked.health) == ("acquirer:a", Health.OK)
-
-
-def test_an_address_is_its_own_answer() -> None:
-    assert resolver.resolve("192.0.2.1", 0.0) == Found(lookup=Lookup.FOUND, addresses=("192.0.2.1",))
-    assert resolver.resolve("::1", 0.0).addresses == ("::1",)
-
-
-@pytest.fixture
-def stuck_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A resolver that answers when the test is over; gives what it was asked."""
-    asked: list[str] = []
-    over = threading.Event()
-
-    def stick(host: str, *_: object, **__: object) -> list[Any]:
-        asked.append(host)
-        over.wait()
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", stick)
-    monkeypatch.setattr(resolver, "_slots", threading.BoundedSemaphore(resolver.LOOKUPS_MAX))
-    yield asked
-    over.set()
-
-
-def test_a_lookup_that_hangs_is_left_behind_in_time(stuck_resolver: list[str]) -> None:
-    assert resolver.resolve("a.example", 0.05).lookup is Lookup.NO_ANSWER
-    assert stuck_resolver == ["a.example"]
-
-
-def test_no_more_than_so_many_lookups_hang_at_once(stuck_resolver: list[str]) -> None:
-    for _ in range(resolver.LOOKUPS_MAX + 3):
-        assert resolver.resolve("a.example", 0.02).lookup is Lookup.NO_ANSWER
-    assert len(stuck_resolver) == resolver.LOOKUPS_MAX
-
-
-@pytest.mark.parametrize(
-    ("error", "lookup"),
-    [
-        (socket.gaierror(socket.EAI_NONAME, ""), Lookup.NO_SUCH_NAME),
-        (socket.gaierror(socket.EAI_AGAIN, ""), Lookup.NO_ANSWER),
-        (UnicodeError("label too long"), Lookup.NO_SUCH_NAME),
-    ],
-)
-def test_how_a_lookup_ends_is_told_by_its_error(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, lookup: Lookup
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert resolver.resolve("a.example", 5.0).lookup is lookup
-
-
-def test_a_name_with_many_addresses_is_tried_at_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    infos = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n % 9}", 0)) for n in range(30)]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: infos)
-    assert resolver.resolve("a.example", 5.0).addresses == ("192.0.2.0", "192.0.2.1", "192.0.2.2")
-
-
-def test_the_next_address_is_tried_when_the_first_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "TCP_TIMEOUT_S", 0.05)
-    with stand.black_hole() as port, stand.tcp_printer(address=("127.0.0.2", port)):
-        target = AcquirerTarget(acquirer(port), TlsContexts())
-        seen = target._connect(AcquirerEvidence(name="a"), ("127.0.0.1", "127.0.0.2"))
-    assert (seen.connect, seen.address, seen.detail) == (Connect.CONNECTED, "127.0.0.2", None)

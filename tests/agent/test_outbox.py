@@ -31,7 +31,10 @@ from tillwatch_agent.outbox import (
     summary,
 )
 from tillwatch_protocol.event import EventKind, SeqRange
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
+SEVENTH = 7 << EPOCH_SALT_BITS | 99
+"""An epoch of the seventh start."""
 EDGE = Happening(kind=EventKind.CONDITION_RAISED, happened_at=MORNING, component="scanner:1", code="offline")
 
 
@@ -70,10 +73,10 @@ def test_everything_that_matters_survives_a_start(opened: Callable[[], Outbox]) 
     stream_id, events = first.stream_id, first.append([EDGE, EDGE, EDGE])
     first.backlog.take(0)
     first.acknowledge(stream_id, 1, 0)
-    first.see_epoch(7)
+    first.see_epoch(SEVENTH)
     first.mark_done("command-1")
     second = opened()
-    assert (second.stream_id, second.boot_epoch, second.collector_epoch_seen) == (stream_id, 2, 7)
+    assert (second.stream_id, second.boot_epoch, second.collector_epoch_seen) == (stream_id, 2, SEVENTH)
     assert second.read(second.backlog.numbers) == events[1:]
     assert (second.backlog.event_seq_last, second.backlog.acknowledged_seq) == (3, 1)
     assert not second.mark_done("command-1")
@@ -115,9 +118,20 @@ def test_the_time_a_collector_told_survives_to_the_second(opened: Callable[[], O
 
 def test_an_older_epoch_is_not_remembered(in_memory: InMemory) -> None:
     outbox = in_memory()
-    outbox.see_epoch(7)
-    outbox.see_epoch(6)
-    assert outbox.collector_epoch_seen == 7
+    outbox.see_epoch(SEVENTH)
+    outbox.see_epoch(SEVENTH - (1 << EPOCH_SALT_BITS))
+    assert outbox.collector_epoch_seen == SEVENTH
+
+
+def test_of_two_epochs_that_count_alike_the_first_is_told_so_that_a_restored_collector_hears_of_it(
+    in_memory: InMemory,
+) -> None:
+    outbox = in_memory()
+    outbox.see_epoch(SEVENTH)
+    outbox.see_epoch(SEVENTH + 5)
+    assert outbox.collector_epoch_seen == SEVENTH
+    outbox.see_epoch(SEVENTH + (1 << EPOCH_SALT_BITS))
+    assert outbox.collector_epoch_seen == SEVENTH + (1 << EPOCH_SALT_BITS)
 
 
 def test_a_command_is_new_once_and_old_ones_are_forgotten(in_memory: InMemory) -> None:

@@ -313,7 +313,7 @@ def test_what_the_system_says_at_an_open_has_its_kind(number: int, kind: type[Ex
     ],
 )
 def test_a_configured_name_becomes_its_kind_of_port(port: str, kind: type[Port], attachment: Attachment) -> None:
-    built = ports.for_printer(PrinterConfig(name="bar", port=port), ALLOWED)
+    built = ports.for_bytes(PrinterConfig(name="bar", port=port), ALLOWED)
     assert (type(built), built.attachment) == (kind, attachment)
 
 

@@ -11,7 +11,7 @@ from tests.agent import stand
 
 from tillwatch_agent import config, ports, probes
 from tillwatch_agent.config import PrinterConfig
-from tillwatch_agent.drivers import Attachment, escpos
+from tillwatch_agent.drivers import Attachment, Device, Driver, Timing, escpos
 from tillwatch_agent.machine import MachineProbe
 from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.ports import (
@@ -24,12 +24,13 @@ from tillwatch_agent.ports import (
     PortUnreachable,
     SerialPort,
 )
-from tillwatch_agent.probes import BUSY_POLLS_MAX, PrinterProbe
+from tillwatch_agent.power import PowerProbe
+from tillwatch_agent.probes import BUSY_POLLS_MAX, DeviceProbe
 from tillwatch_agent.usb import UsbProbe
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 from tillwatch_protocol.vocabulary import Health, PowerState
 
-BRISK = escpos.Timing(reply_s=0.1, late_s=0.1, settle_s=0.005)
+BRISK = Timing(reply_s=0.1, late_s=0.1, settle_s=0.005)
 """Long enough for a pty on a busy machine, short enough for a silent printer to be tested."""
 
 
@@ -71,13 +72,22 @@ class FakePort(Port):
         self._ends[1].sendall(stand.WELL.get(data, b"_x\0"))
 
 
-def settings(port: str = "/dev/null", **more: str) -> PrinterConfig:
-    return PrinterConfig(name="bar", port=port, **more)  # type: ignore[arg-type]  # each setting has its own type
+def settings(port: str = "/dev/null", *, name: str = "bar", **more: str) -> PrinterConfig:
+    return PrinterConfig(name=name, port=port, **more)  # type: ignore[arg-type]  # each setting has its own type
 
 
-def on_line(path: str | Path, **more: str) -> PrinterProbe:
+def driver_of(printer: PrinterConfig) -> Driver:
+    return escpos.driver(Device(kind=printer.component_kind, name=printer.name, settings=printer.driver_settings))
+
+
+def on_line(path: str | Path, **more: str) -> DeviceProbe:
     printer = settings(str(path), **more)
-    return PrinterProbe(printer, ports.for_printer(printer, escpos.ALLOWED), timing=BRISK)
+    port = ports.for_bytes(printer, escpos.ALLOWED)
+    return DeviceProbe(driver_of(printer), port, poll_s=printer.poll_s, timing=BRISK)
+
+
+def fake(port: Port, **more: str) -> DeviceProbe:
+    return DeviceProbe(driver_of(settings(**more)), port, poll_s=5.0, timing=BRISK)
 
 
 @pytest.fixture
@@ -159,7 +169,7 @@ def test_between_two_looks_the_port_is_free_for_the_till(printer: stand.PtyPrint
     ],
 )
 def test_a_port_that_cannot_be_used_says_why(error: PortError, health: Health, reason: str, power: PowerState) -> None:
-    probe = PrinterProbe(settings(drawer_open_level="low"), FakePort(at_open=error))
+    probe = fake(FakePort(at_open=error), drawer_open_level="low")
     seen, drawer = probe.poll()
     assert (seen.health, seen.reason, seen.power_state) == (health, reason, power)
     assert seen.true_codes == {reason: str(error)}
@@ -182,20 +192,20 @@ def test_a_pulled_cable_is_absent_and_its_return_is_found(tmp_path: Path) -> Non
 
 def test_a_port_lost_in_a_look_is_looked_for_once_more() -> None:
     port = FakePort(at_request=[PortLost("unplugged")])
-    assert PrinterProbe(settings(), port).poll()[0].health is Health.OK
+    assert fake(port).poll()[0].health is Health.OK
     assert (port.opens, port.is_open) == (2, False)
 
 
 def test_a_port_lost_again_and_again_is_given_up_for_this_look() -> None:
     port = FakePort(at_request=[PortLost("unplugged")] * 9)
-    (seen,) = PrinterProbe(settings(), port).poll()
+    (seen,) = fake(port).poll()
     assert (seen.reason, seen.power_state) == (Code.NO_RESPONSE, PowerState.OFFLINE)
     assert (port.opens, port.is_open) == (2, False)
 
 
 def test_a_busy_port_is_left_alone_for_ever_longer_and_its_last_answer_stands() -> None:
     port = FakePort(at_open=PortBusy("taken"))
-    probe = PrinterProbe(settings(), port)
+    probe = fake(port)
     opened_at = []
     for poll in range(60):
         before = port.opens
@@ -208,7 +218,7 @@ def test_a_busy_port_is_left_alone_for_ever_longer_and_its_last_answer_stands() 
 
 def test_a_port_that_is_free_again_is_asked_at_the_usual_pace() -> None:
     port = FakePort(at_open=PortBusy("taken"))
-    probe = PrinterProbe(settings(), port)
+    probe = fake(port)
     probe.poll()
     port.at_open = None
     said = [probe.poll()[0].health for _ in range(4)]
@@ -226,14 +236,14 @@ class BrieflyBusyPort(FakePort):
 
 def test_who_looks_once_waits_for_a_port_that_is_had_by_turns() -> None:
     port = BrieflyBusyPort()
-    (seen,) = probes.poll_all([PrinterProbe(settings(), port)])
+    (seen,) = probes.poll_all([fake(port)])
     assert (seen.health, port.opens) == (Health.OK, 3)
 
 
 def test_who_looks_once_calls_a_port_busy_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "BUSY_RETRIES_MAX", 2)
     port = FakePort(at_open=PortBusy("taken"))
-    (seen,) = probes.poll_all([PrinterProbe(settings(), port)])
+    (seen,) = probes.poll_all([fake(port)])
     assert (seen.reason, port.opens) == (Code.PORT_BUSY, 3)
 
 
@@ -255,7 +265,7 @@ def test_forgetting_learns_anew_and_ends_the_waiting(printer: stand.PtyPrinter) 
     assert asked_twice.count(escpos.Request.MAKER.value) == 1
     assert printer.heard.count(escpos.Request.MAKER.value) == 2
     busy = FakePort(at_open=PortBusy("taken"))
-    waiting = PrinterProbe(settings(), busy)
+    waiting = fake(busy)
     waiting.poll()
     waiting.forget()
     waiting.poll()
@@ -264,7 +274,7 @@ def test_forgetting_learns_anew_and_ends_the_waiting(printer: stand.PtyPrinter) 
 
 def test_only_the_turns_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     port = FakePort(at_open=PortAbsent("no such node"))
-    probe = PrinterProbe(settings(), port)
+    probe = fake(port)
     with caplog.at_level(logging.INFO):
         for at_open in (port.at_open, port.at_open, None, None):
             port.at_open = at_open
@@ -278,7 +288,7 @@ def test_only_the_turns_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_closing_closes_the_port() -> None:
     port = FakePort()
     port.open()
-    PrinterProbe(settings(), port).close()
+    fake(port).close()
     assert not port.is_open
 
 
@@ -290,13 +300,21 @@ def test_a_configuration_becomes_its_probes_and_opens_nothing() -> None:
         "acquirer": [{"name": "a", "host": "192.0.2.2", "port": 443}],
     }
     built = probes.build(config.parse(document))
-    assert [type(probe) for probe in built] == [PrinterProbe, PrinterProbe, UsbProbe, NetworkProbe, MachineProbe]
+    assert [type(probe) for probe in built] == [
+        DeviceProbe,
+        DeviceProbe,
+        UsbProbe,
+        NetworkProbe,
+        MachineProbe,
+        PowerProbe,
+    ]
     assert [probe.name for probe in built] == [
         "pos_printer:bar",
         "pos_printer:bon",
         "scanner:s",
         "network:uplink",
         "machine:self",
+        "pos_power:self",
     ]
 
 
@@ -308,6 +326,6 @@ def test_what_is_not_enabled_is_not_watched() -> None:
 
 
 def test_all_probes_are_polled_and_told_in_their_order() -> None:
-    built = [PrinterProbe(PrinterConfig(name=f"p{n}", port="/dev/null"), FakePort()) for n in range(20)]
+    built = [fake(FakePort(), name=f"p{n}") for n in range(20)]
     assert [seen.component for seen in probes.poll_all(built)] == [f"pos_printer:p{n}" for n in range(20)]
     assert probes.poll_all([]) == ()

@@ -87,7 +87,12 @@ def table(door: Door, says: dict[str, str]) -> str:
 
 def with_table(readme: str, door: Door, text: str) -> str:
     """The README with the door's table in its place."""
-    begin, end = f"<!-- {door}: begin -->", f"<!-- {door}: end -->"
+    return with_part(readme, door, text)
+
+
+def with_part(readme: str, name: str, text: str) -> str:
+    """The README with a part of it, which stands between two comments, made anew."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, _, rest = readme.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{text}\n{end}{after}"

@@ -32,7 +32,7 @@ FILES_SPARE = 500
 
 def reconnect(progress: Progress) -> dict[str, float]:
     """Connect all, kill the broker, start it again, and wait until all are back."""
-    _allow_files(TERMINALS + FILES_SPARE)
+    allow_files(TERMINALS + FILES_SPARE)
     with tempfile.TemporaryDirectory() as name:
         authority = Authority(Path(name))
         broker = authority.broker(Path(name) / "mosquitto")
@@ -84,7 +84,8 @@ def _until_connected(fleet: Fleet, progress: Progress) -> float:
     return time.monotonic() - began_s
 
 
-def _allow_files(files: int) -> None:
+def allow_files(files: int) -> None:
+    """Let this process, and those that it starts, open so many files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))

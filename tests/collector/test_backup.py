@@ -25,7 +25,6 @@ from tests.collector.words import at, delivered, events, heartbeat
 from tillwatch_collector import app, policies
 from tillwatch_collector.__main__ import main
 from tillwatch_collector.domain.attachment import FILE_BYTES_MAX
-from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.flows.ingest import ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
@@ -34,6 +33,7 @@ from tillwatch_collector.store.archive import Archive, BackupUnusable, BackupUnw
 from tillwatch_collector.store.history import day_table
 from tillwatch_collector.store.session import Store
 from tillwatch_collector.store.tables import Table
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
 Run = Callable[..., tuple[int, str, str]]
 NewUrl = Callable[[str], str]
@@ -271,7 +271,9 @@ def test_what_was_acknowledged_after_the_backup_is_recorded_as_lost(
     assert (code, "ticket 1 says so" in out, "revoked since the backup" in err) == (0, True, True)
     with store.transaction() as repository:
         epoch = repository.epoch()
-        assert epoch >> SALT_BITS == (seen >> SALT_BITS) + 1  # above what every agent has seen, so all send again
+        assert (
+            epoch >> EPOCH_SALT_BITS == (seen >> EPOCH_SALT_BITS) + 1
+        )  # above what every agent has seen, so all send again
         (ack,) = ingest(repository, [delivered(events(9, oldest_seq=9))], at(20)).acks
         assert ack.event_seq == 9
         ingest(repository, [delivered(heartbeat(event_seq_last=9, collector_epoch_seen=seen))], at(21))
@@ -294,7 +296,7 @@ def test_agents_word_of_a_later_epoch_adds_to_the_one_ticket(
     store = opened(url)
     with store.transaction() as repository:
         judge = Judge.load(repository, policies.load(None), JudgeSettings(holder="collector.1"), NOW)
-        judge.restored(5 << SALT_BITS, NOW)
+        judge.restored(5 << EPOCH_SALT_BITS, NOW)
         (change,) = judge.tick(repository, NOW).tickets
     assert (change.ticket_id, change.move) == (1, "recurred")
 

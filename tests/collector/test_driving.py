@@ -9,8 +9,10 @@ from tests.collector.estate import ANN, BOB, DIGEST, OLD, TARGET, Estate, J, pla
 from tests.collector.shop import silent
 from tests.collector.words import at
 
+from tillwatch_collector import policies
 from tillwatch_collector.errors import CollectorError
 from tillwatch_collector.flows.judge import Rules
+from tillwatch_collector.flows.restoring import note_restored
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol.job import JobMessageKind, JobState
 
@@ -474,6 +476,19 @@ def test_a_restored_database_pauses_all_and_commands_nothing_twice(estate: Estat
     assert outcomes(estate, rollout_id) == {"succeeded": WAVE}
     assert [one for one in estate.sent[sent:] if one.terminal_id in of_wave(estate, rollout_id)] == []
     assert {estate.agent(name).switches for name in of_wave(estate, rollout_id)} == {1}
+
+
+def test_who_puts_a_backup_back_pauses_all_before_anybody_is_heard(estate: Estate) -> None:
+    rollout_id = estate.run(settings=QUICK)
+    estate.live(60)
+    sent = len(estate.sent)
+    with estate.store.transaction() as repository:
+        note_restored(repository, policies.load(None), made_at=at(0), salt=1, now=at(estate.now_s))
+    estate.restart()
+    estate.live(120)
+    assert (estate.stands(rollout_id), len(estate.sent)) == ("paused", sent)
+    [line] = [line for line in estate.lines(rollout_id) if line.action == "pause"]
+    assert line.evidence == {"backup_made_at": at(0).isoformat()}
 
 
 def test_a_job_that_is_nobodys_is_withdrawn_when_another_is_offered(estate: Estate) -> None:

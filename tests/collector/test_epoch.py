@@ -3,13 +3,14 @@
 import pytest
 from tests.collector.words import at
 
-from tillwatch_collector.domain.epoch import SALT_BITS, next_epoch, plausible, restored
+from tillwatch_collector.domain.epoch import next_epoch, plausible, restored
 from tillwatch_collector.flows import epochs
 from tillwatch_collector.store.session import Store
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
 
 def epoch(start_count: int, salt: int = 0) -> int:
-    return start_count << SALT_BITS | salt
+    return start_count << EPOCH_SALT_BITS | salt
 
 
 def test_every_start_counts_one_further() -> None:
@@ -17,7 +18,7 @@ def test_every_start_counts_one_further() -> None:
     assert next_epoch(epoch(1, 7), 3) == epoch(2, 3)
 
 
-@pytest.mark.parametrize("salt", [-1, 1 << SALT_BITS])
+@pytest.mark.parametrize("salt", [-1, 1 << EPOCH_SALT_BITS])
 def test_a_salt_of_another_size_is_refused(salt: int) -> None:
     with pytest.raises(ValueError, match="expected a salt of 20 bits"):
         next_epoch(0, salt)

@@ -34,10 +34,10 @@ class Papers:
             context.load_cert_chain(self.cert, self.key)
         return context
 
-    def table(self, broker: Mosquitto) -> str:
-        """As the [broker] of an agent or a collector."""
+    def table(self, broker: Mosquitto, *, port: int | None = None) -> str:
+        """As the [broker] of an agent or a collector; `port` is that of a line which leads there."""
         return (
-            f'[broker]\nhost = "{broker.host}"\nport = {broker.port}\n'
+            f'[broker]\nhost = "{broker.host}"\nport = {port or broker.port}\n'
             f'ca_file = "{self.ca}"\ncert_file = "{self.cert}"\nkey_file = "{self.key}"\n'
         )
 

@@ -25,14 +25,14 @@ WAIT_S = 60.0
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], what: str) -> T:
+def until(look: Callable[[], T | None], what: str, wait_s: float = WAIT_S) -> T:
     """Ask until the answer is something; fails with `what` when it never is."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         if found := look():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {WAIT_S:.0f} s in vain for {what}")
+    raise AssertionError(f"waited {wait_s:.0f} s in vain for {what}")
 
 
 def as_installed(cache: Path) -> tuple[str, ...]:
@@ -105,6 +105,7 @@ class Collector:
         tables: str = "",
         role: str = "serve",
         process: str = "collector.1",
+        web_port: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
@@ -112,7 +113,7 @@ class Collector:
         self.config = folder / "collector.toml"
         self.config.write_text(
             f'data_dir = "{self.data}"\nprocess = "{process}"\n{settings}'
-            f"[web]\nport = 0\n[judge]\nhold_scale = {hold_scale}\n{judge}{tables}"
+            f"[web]\nport = {web_port}\n[judge]\nhold_scale = {hold_scale}\n{judge}{tables}"
         )
         self.process = Process(
             folder, "collector", str(BIN / "tillwatch-collector"), role, "--config", str(self.config)
@@ -139,6 +140,10 @@ class Collector:
             self._client = httpx2.Client(headers={"Authorization": f"Bearer {token}"}, timeout=WAIT_S)
         self._client.base_url = serve["web_url"]
 
+    def kill(self) -> None:
+        """As a power cut ends it; `start` begins it again."""
+        self.process.kill()
+
     def command(self, *words: str) -> Any:
         """Run one of its other commands; its JSON."""
         done = subprocess.run(
@@ -151,6 +156,12 @@ class Collector:
         return json.loads(done.stdout)
 
     @property
+    def web_url(self) -> str:
+        """Where its pages, its API and its releases are, since its last start."""
+        url: str = json.loads(self._told_in.read_text())["web_url"]
+        return url
+
+    @property
     def broker(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.data / "embedded-broker.json").read_text())
         return found
@@ -159,6 +170,22 @@ class Collector:
         assert self._client is not None
         answer = self._client.get(path, params=query)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def look(self, path: str) -> Any:
+        """Ask while it may be away; None where it does not answer."""
+        assert self._client is not None
+        try:
+            answer = self._client.get(path)
+        except httpx2.TransportError:
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    def post(self, path: str, body: Any) -> Any:
+        """Ask for a change."""
+        assert self._client is not None
+        answer = self._client.post(path, json=body)
+        assert answer.status_code in {200, 201}, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
     def text(self, path: str) -> str:

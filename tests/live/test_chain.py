@@ -1,6 +1,7 @@
 """A restaurant chain loses its line, for real: the packaged scenario's troubles, each as soon as the last one shows."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -28,7 +29,7 @@ def chain() -> Scenario:
 @pytest.fixture
 def collector(tmp_path: Path, chain: Scenario) -> Iterator[Collector]:
     with Collector(tmp_path / "collector", hold_scale=0.05) as running:
-        running.describe(scenario.inventory_of(chain))
+        running.describe(scenario.inventory_of(chain), datetime.now(UTC))
         yield running
 
 

@@ -1,18 +1,23 @@
-"""`tillwatch-agent run | doctor | probe`: the agent's command line; settings are built here once and passed down."""
+"""`tillwatch-agent run | doctor | probe | slots`: the command line; settings are built here once and passed down."""
 
 import argparse
 import logging
+import os
 import random
+import shutil
+import socket
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from tillwatch_agent import config, doctor, heartbeat, probes, runtime
+from tillwatch_agent import config, doctor, heartbeat, probes, recognise, runtime, slot_commands
 from tillwatch_agent.config import AgentConfig
 from tillwatch_agent.core import Core, CoreSettings, Observed
 from tillwatch_agent.errors import AgentError, OperatorError
 from tillwatch_agent.health import Observation
 from tillwatch_agent.outbox import MEMORY, Outbox
+from tillwatch_agent.words import Language, Words, language_of
 from tillwatch_protocol.heartbeat import Heartbeat
 
 DEFAULT_CONFIG = Path("/etc/tillwatch/agent.toml")
@@ -25,6 +30,7 @@ Watches the devices and the network of one till, and tells a collector over MQTT
   doctor   first, after installing: looks at everything once and says what to do
   probe    looks once and prints one heartbeat; needs no broker
   run      stays and reports; what the service unit starts
+  slots    for tills that take releases: puts the first one of a product into its slot, shows what lies there
 """
 
 _EPILOG = """\
@@ -41,7 +47,8 @@ _COMMANDS = {
     "doctor": (
         "look at everything once and say what to do",
         """Looks at every device, the network, the broker and the login there, the state directory and the secrets, and
-        says what to do about what is wrong. It leaves nothing behind. Exits 1 if there is a problem.""",
+        says what to do about what is wrong, in English or Chinese. It leaves nothing behind but what --write adds: a
+        table for each attached device that is recognised by its USB ids. Exits 1 if there is a problem.""",
     ),
     "probe": (
         "look once and print one heartbeat",
@@ -51,16 +58,29 @@ _COMMANDS = {
 }
 """Each command's line in the list, and its own page."""
 
+_INIT = "put the first release of a product into its slot, and keep it"
+_INIT_MORE = """\
+Run it as the user that the agent runs as, while no agent runs. A product that has a release is refused, for the next
+one comes by a rollout; what was cut is begun again by the same words."""
+_SHOW = "show which release is committed, on trial or staged, and which one runs"
+_LAUNCHER = "bring the launcher where no release replaces it; as root"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = config.load(options.config)
+        written: Path | None = getattr(options, "write", None)
+        if written:
+            _write(written)
+        settings = config.load(written or options.config)
         match options.command:
+            case "slots":
+                return _SLOTS[options.slots_command](settings, options)
             case "doctor":
-                return _doctor(settings, as_json=options.json)
+                language = Language(options.language) if options.language else language_of(os.environ)
+                return _doctor(settings, Words(language), as_json=options.json)
             case "probe":
                 return _probe(settings, as_json=options.json)
             case _:
@@ -91,18 +111,89 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[shared], help=text, description=description)
         log_level = "info" if name == "run" else "error"
         command.add_argument("--log-level", choices=levels, default=log_level, help="default: %(default)s")
+        if name == "doctor":
+            languages = [language.value for language in Language]
+            command.add_argument("--language", choices=languages, help="of the table (default: by the locale)")
+            command.add_argument("--write", type=Path, metavar="FILE", help="add what is recognised to FILE, then look")
         if name != "run":
             command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    _add_slots(commands, shared)
     return parser
+
+
+def _add_slots(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    slots = commands.add_parser(
+        "slots",
+        help="the slots of products that releases are made of",
+        description="What lies in the slots of products that releases are made of.",
+    )
+    slots.set_defaults(log_level="error")
+    within = slots.add_subparsers(dest="slots_command", required=True, metavar="COMMAND")
+    init = within.add_parser("init", parents=[shared], help=_INIT, description=f"{_INIT}. {_INIT_MORE}")
+    init.add_argument("product", metavar="PRODUCT", help="its name under [[update.products]]")
+    init.add_argument("archive", type=Path, metavar="ARCHIVE", help="the file, as it is signed for later rollouts")
+    init.add_argument("--version", required=True, metavar="VERSION", help="of the release, such as 2.1.0")
+    init.add_argument("--target", metavar="PATH", help="under which it is signed (default: PRODUCT/ARCHIVE's name)")
+    show = within.add_parser("show", parents=[shared], help=_SHOW, description=_SHOW)
+    show.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    launcher = within.add_parser("launcher", parents=[shared], help=_LAUNCHER, description=_LAUNCHER)
+    launcher.add_argument(
+        "path", nargs="?", type=Path, default=slot_commands.LAUNCHER, metavar="PATH", help="default: %(default)s"
+    )
+
+
+def _slots_init(settings: AgentConfig, options: argparse.Namespace) -> int:
+    first = slot_commands.First(
+        product=options.product, archive=options.archive, version=options.version, target=options.target
+    )
+    committed = slot_commands.init(settings, first)
+    sys.stdout.write(f"{first.product} {committed.version} is kept in slot {committed.slot}; start its unit\n")
+    return _OK
+
+
+def _slots_show(settings: AgentConfig, options: argparse.Namespace) -> int:
+    seen = slot_commands.look(settings)
+    sys.stdout.write((slot_commands.as_json(seen) if options.json else slot_commands.table(seen)) + "\n")
+    return _PROBLEM if any("problem" in product for product in seen) else _OK
+
+
+def _slots_launcher(settings: AgentConfig, options: argparse.Namespace) -> int:
+    slot_commands.bring_launcher(settings, options.path)
+    sys.stdout.write(f"the launcher is {options.path}\n")
+    return _OK
+
+
+_SLOTS = {"init": _slots_init, "show": _slots_show, "launcher": _slots_launcher}
 
 
 def _run(settings: AgentConfig) -> int:
     return runtime.run(settings, probes.build(settings))
 
 
-def _doctor(settings: AgentConfig, *, as_json: bool) -> int:
+def _write(path: Path) -> None:
+    """Begin a configuration, or add to one, for what is recognised; what stands there is left as it is."""
+    text = path.read_text(encoding="utf-8") if path.exists() else recognise.first_config(socket.gethostname())
+    known = config.load(path) if path.exists() else config.parse(tomllib.loads(text))
+    tables = recognise.suggested(recognise.attached(known), known)
+    if path.exists() and not tables:
+        sys.stderr.write(f"{path}: nothing to add\n")
+        return
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(text.rstrip("\n") + "\n" + tables, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, beside)
+        beside.replace(path)
+    except OSError as error:
+        raise OperatorError(f"{path}: expected a file that can be written, got: {error.strerror}") from None
+    sys.stderr.write(f"{path}: written\n{tables}\n")
+
+
+def _doctor(settings: AgentConfig, words: Words, *, as_json: bool) -> int:
     checks = doctor.examine(settings, probes.build(settings))
-    sys.stdout.write((doctor.as_json(settings.terminal_id, checks) if as_json else doctor.table(checks)) + "\n")
+    sys.stdout.write((doctor.as_json(settings.terminal_id, checks) if as_json else doctor.table(checks, words)) + "\n")
     return _OK if doctor.is_well(checks) else _PROBLEM
 
 

@@ -6,6 +6,7 @@ place. Secrets stand in files of their own, named here. Relative paths start at 
 """
 
 import difflib
+import ipaddress
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from tillwatch_agent.errors import OperatorError
 from tillwatch_agent.usb import UsbIds
+from tillwatch_protocol.release import InstallerKind
 from tillwatch_protocol.vocabulary import (
     COMPONENTS_MAX,
     MACHINE_SELF,
@@ -31,6 +33,13 @@ FILE_BYTES_MAX = 256 * 1024
 SECRET_BYTES_MAX = 4096
 ACQUIRERS_MAX = 16
 """All are asked at once, each by a thread; a shop has two or three."""
+WAN_TARGETS_MAX = 4
+"""Two that are independent are enough; more may be named for shops on several lines."""
+PRODUCTS_MAX = 8
+"""The till's software, its settings, the agent, and some."""
+ARGUMENTS_MAX = 32
+AGENT_CONFIRM_S_MAX = 1500.0
+"""An agent on trial is ended by its launcher after the 1800 s of its unit, unless it has kept itself by then."""
 POLL_S_MIN, POLL_S_MAX = 0.5, 3600.0
 
 
@@ -50,13 +59,36 @@ def _usb_id(value: Any) -> Any:
     return value.lower().removeprefix("0x") if isinstance(value, str) else value
 
 
+def _address_and_port(value: Any) -> Any:
+    """Take 192.0.2.1:443 and [2001:db8::1]:443."""
+    address, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    try:
+        ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError("expected an address and a port, such as 192.0.2.1:443") from None
+    if not (colon and port.isdecimal() and 1 <= int(port) <= 65_535):  # noqa: PLR2004 - 16 bits
+        raise ValueError("expected a port from 1 to 65535 behind the address")
+    return value
+
+
 FilePath = Annotated[Path, BeforeValidator(_path), Field(strict=False)]
 UsbId = Annotated[str, BeforeValidator(_usb_id), Field(pattern=r"^[0-9a-f]{4}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
 TcpPortNumber = Annotated[int, Field(ge=1, le=65535)]
 PollS = Annotated[float, Field(ge=POLL_S_MIN, le=POLL_S_MAX)]
+HookS = Annotated[float, Field(ge=1, le=600)]
+Argument = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
+Arguments = Annotated[tuple[Argument, ...], Field(strict=False, max_length=ARGUMENTS_MAX)]
+"""A command as a list; no shell reads it."""
+AddressAndPort = Annotated[str, BeforeValidator(_address_and_port)]
+"""An address, not a name: what is asked far out must not depend on the name service."""
+Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]{1,500}$")]
 PortName = Annotated[str, Field(pattern=r"^(/\S{1,250}|tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$")]
+DevicePortName = Annotated[
+    str,
+    Field(pattern=r"^(/\S{1,250}|(tcp|https)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}(/[!-~]{0,200})?)$"),
+]
 
 
 class _Table(BaseModel):
@@ -102,39 +134,107 @@ class BrokerConfig(_Table):
         return self
 
 
-class PrinterConfig(_Table):
-    """[[printer]]: one ESC/POS printer, and the cash drawer at it where `drawer_open_level` is given."""
+class LineConfig(_Table):
+    """What every device that is spoken to has: a name, the protocol, and the way to it."""
 
+    KIND: ClassVar[str]
     name: Name
-    port: PortName
+    protocol: Code
+    port: DevicePortName
     baud_rate: Annotated[int, Field(ge=1200, le=921_600)] = 9600
     parity: Annotated[Parity, Field(strict=False)] = Parity.NONE
     stop_bits: Annotated[int, Field(ge=1, le=2)] = 1
     poll_s: PollS = 5.0
-    drawer_open_level: Annotated[DrawerLevel, Field(strict=False)] | None = None
     vendor_id: UsbId | None = None
     product_id: UsbId | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The driver's own, which it checks itself."""
 
     @model_validator(mode="after")
     def _ids_are_of_a_node(self) -> Self:
         if (self.vendor_id is None) != (self.product_id is None):
             raise ValueError("expected vendor_id and product_id together, got one of them")
-        if self.vendor_id and self.port.startswith("tcp://"):
-            raise ValueError("expected no vendor_id: a TCP port has no USB device")
+        if self.vendor_id and not self.port.startswith("/"):
+            raise ValueError("expected no vendor_id: a network port has no USB device")
         return self
 
     @property
     def usb_ids(self) -> UsbIds | None:
-        """The ids that the printer's node must have, if any are configured."""
+        """The ids that the device's node must have, if any are configured."""
         if self.vendor_id is None or self.product_id is None:
             return None
         return UsbIds(vendor_id=self.vendor_id, product_id=self.product_id)
 
     @property
+    def component_kind(self) -> str:
+        """What its component is."""
+        return self.KIND
+
+    @property
     def components(self) -> tuple[str, ...]:
         """The names of what this table has watched."""
+        return (f"{self.component_kind}:{self.name}",)
+
+    @property
+    def driver_settings(self) -> dict[str, Any]:
+        """All that the driver is told beside the name."""
+        return self.settings
+
+
+class PrinterConfig(LineConfig):
+    """[[printer]]: one printer, and the cash drawer at it where `drawer_open_level` is given."""
+
+    KIND = Kind.POS_PRINTER
+    protocol: Code = "escpos"
+    port: PortName
+    drawer_open_level: Annotated[DrawerLevel, Field(strict=False)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The printer, and the drawer at it."""
         drawer = (f"{Kind.CASH_DRAWER}:{self.name}",) if self.drawer_open_level else ()
-        return (f"{Kind.POS_PRINTER}:{self.name}", *drawer)
+        return (*super().components, *drawer)
+
+    @property
+    def driver_settings(self) -> dict[str, Any]:
+        """The drawer's level and the model, beside the driver's own."""
+        level = self.drawer_open_level and self.drawer_open_level.value
+        own = {"drawer_open_level": level, "model": self.model}
+        return {key: value for key, value in own.items() if value is not None} | self.settings
+
+
+class ModemConfig(LineConfig):
+    """[modem]: the cellular modem of the uplink."""
+
+    KIND = Kind.MODEM
+    name: Name = "0"
+    protocol: Code = "at"
+    port: PortName
+    baud_rate: Annotated[int, Field(ge=1200, le=921_600)] = 115_200
+    poll_s: PollS = 60.0
+
+
+class PaymentDeviceConfig(LineConfig):
+    """[[payment_device]]: one payment device at the till, that runs no agent of its own."""
+
+    KIND = Kind.PIN_PAD
+    stop_bits: Annotated[int, Field(ge=1, le=2)] = 2
+    poll_s: PollS = 60.0
+    ca_file: FilePath | None = None
+    server_name: HostName | None = None
+    password_file: FilePath | None = None
+
+
+class DeviceConfig(LineConfig):
+    """[[device]]: one device of any other kind, by a driver that some package brought."""
+
+    kind: Code
+
+    @property
+    def component_kind(self) -> str:
+        """The configured kind."""
+        return self.kind
 
 
 class UsbDeviceConfig(_Table):
@@ -165,6 +265,16 @@ class NetworkConfig(_Table):
     poll_s: PollS = 30.0
     dns_name: HostName | None = None
     gateway: HostName | None = None
+    wan_targets: Annotated[tuple[AddressAndPort, ...], Field(strict=False, max_length=WAN_TARGETS_MAX)] = ()
+    portal_url: Annotated[Url, Field(pattern=r"^http://")] | None = None
+    portal_says: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    time_server: HostName | None = None
+
+    @model_validator(mode="after")
+    def _portal_is_asked(self) -> Self:
+        if self.portal_says and not self.portal_url:
+            raise ValueError("expected portal_url beside portal_says")
+        return self
 
 
 class AcquirerConfig(_Table):
@@ -175,6 +285,7 @@ class AcquirerConfig(_Table):
     port: TcpPortNumber
     tls: bool = True
     ca_file: FilePath | None = None
+    reply_path: Annotated[str, Field(pattern=r"^/[!-~]{0,255}$")] | None = None
 
     @property
     def component(self) -> str:
@@ -190,6 +301,72 @@ class MachineConfig(_Table):
     disk_path: FilePath = Path("/")
 
 
+class ProductConfig(_Table):
+    """[[update.products]]: one product that releases are made of, and how it is switched on this machine."""
+
+    name: Code
+    installer: Annotated[InstallerKind, Field(strict=False)]
+    folder: FilePath
+    restart: Arguments = ()
+    restart_s: HookS = 60.0
+    health: Arguments = ()
+    health_s: HookS = 20.0
+    guard_lock: FilePath | None = None
+    guard_command: Arguments = ()
+    guard_s: HookS = 10.0
+    unguarded: bool = False
+    busy_s_max: Annotated[float, Field(ge=60, le=30 * 86_400)] = 86_400.0
+    start_s: Annotated[float, Field(ge=5, le=3600)] = 120.0
+    confirm_s: Annotated[float, Field(ge=5, le=86_400)] = 900.0
+    heartbeats: Annotated[int, Field(ge=1, le=100)] = 3
+
+    @model_validator(mode="after")
+    def _switchable(self) -> Self:
+        guards = [bool(self.guard_lock), bool(self.guard_command), self.unguarded]
+        if self.installer is InstallerKind.AGENT:
+            if any(guards) or self.restart or self.health:
+                raise ValueError("expected no guard, restart or health of the agent: it is its own")
+            if self.confirm_s > AGENT_CONFIRM_S_MAX:
+                raise ValueError(f"expected confirm_s of the agent of at most {AGENT_CONFIRM_S_MAX:g}")
+        elif sum(guards) != 1:
+            raise ValueError("expected one of guard_lock, guard_command, unguarded = true")
+        if self.installer is InstallerKind.BUNDLE and not self.restart:
+            raise ValueError("expected restart: the command by which the till's software starts anew")
+        return self
+
+    @property
+    def component(self) -> str:
+        """The name of what runs."""
+        return f"{Kind.APPLICATION}:{self.name}"
+
+
+class UpdateConfig(_Table):
+    """[update]: where releases come from, and what they may be of; none are taken where no product is named."""
+
+    metadata_url: Url | None = None
+    targets_url: Url | None = None
+    trusted_root: FilePath | None = None
+    ca_file: FilePath | None = None
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$")] | None = None
+    bytes_per_s_max: Annotated[int, Field(ge=1024, le=10**9)] | None = None
+    spread_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    download_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400
+    products: Annotated[tuple[ProductConfig, ...], Field(strict=False, max_length=PRODUCTS_MAX)] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"metadata_url": self.metadata_url, "targets_url": self.targets_url, "trusted_root": self.trusted_root}
+        if self.products and (lacking := [name for name, value in needed.items() if value is None]):
+            raise ValueError(f"expected {', '.join(lacking)} beside products")
+        for what in ("name", "folder"):
+            values = [getattr(product, what) for product in self.products]
+            if len(set(values)) != len(values):
+                raise ValueError(f"expected each product's {what} once")
+        if sum(product.installer is InstallerKind.AGENT for product in self.products) > 1:
+            raise ValueError("expected one product of installer agent at most")
+        return self
+
+
 class AgentConfig(_Table):
     """The whole file."""
 
@@ -198,13 +375,23 @@ class AgentConfig(_Table):
     state_dir: FilePath = Path("/var/lib/tillwatch-agent")
     broker: BrokerConfig = BrokerConfig()
     printer: Annotated[tuple[PrinterConfig, ...], Field(strict=False)] = ()
+    modem: ModemConfig | None = None
+    payment_device: Annotated[tuple[PaymentDeviceConfig, ...], Field(strict=False)] = ()
+    device: Annotated[tuple[DeviceConfig, ...], Field(strict=False)] = ()
     usb_device: Annotated[tuple[UsbDeviceConfig, ...], Field(strict=False)] = ()
     network: NetworkConfig = NetworkConfig()
     acquirer: Annotated[tuple[AcquirerConfig, ...], Field(strict=False, max_length=ACQUIRERS_MAX)] = ()
     machine: MachineConfig = MachineConfig()
+    update: UpdateConfig = UpdateConfig()
 
     OWN_COMPONENTS: ClassVar[int] = 3
     """machine:self, machine:clock, network:uplink."""
+
+    @property
+    def lines(self) -> tuple[LineConfig, ...]:
+        """Every device that is spoken to."""
+        modems = (self.modem,) if self.modem else ()
+        return (*self.printer, *modems, *self.payment_device, *self.device)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -215,9 +402,10 @@ class AgentConfig(_Table):
 
     @property
     def _named(self) -> tuple[str, ...]:
-        printers = (component for printer in self.printer for component in printer.components)
+        lines = (component for line in self.lines for component in line.components)
         devices = (device.component for device in self.usb_device)
-        return (*printers, *devices, *(acquirer.component for acquirer in self.acquirer))
+        products = (product.component for product in self.update.products)
+        return (*lines, *devices, *(acquirer.component for acquirer in self.acquirer), *products)
 
     @model_validator(mode="after")
     def _components_differ(self) -> Self:
@@ -228,6 +416,15 @@ class AgentConfig(_Table):
             raise ValueError(f"expected at most {COMPONENTS_MAX - self.OWN_COMPONENTS} components, got {len(names)}")
         if self.acquirer and not self.network.enabled:
             raise ValueError("expected network.enabled = true, since acquirers are reached by the network's probe")
+        return self
+
+    @model_validator(mode="after")
+    def _products_have_time(self) -> Self:
+        for product in self.update.products:
+            needed_s = (product.heartbeats + 1) * self.interval_s
+            if product.confirm_s < needed_s:
+                said = f"{needed_s} for {product.heartbeats} heartbeats"
+                raise ValueError(f"expected update.products.{product.name}.confirm_s of at least {said}")
         return self
 
 
@@ -307,7 +504,11 @@ _EXPECTED = {
     r"^[0-9a-f]{4}$": 'four hexadecimal digits such as "04b8"',
     r"^[A-Za-z0-9._:-]{1,253}$": "a host name or an address",
     r"^[a-z][a-z0-9_]{0,47}$": "a lower-case word such as scanner",
+    r"^https?://[^\s?#]{1,500}$": "a URL such as https://collector.example.org/tuf/metadata",
     get_args(PortName)[1].metadata[0].pattern: "a path such as /dev/ttyUSB0, or tcp://host:port",
+    get_args(DevicePortName)[1]
+    .metadata[0]
+    .pattern: "a path such as /dev/ttyUSB0, tcp://host:port, or https://host:port",
 }
 """What each pattern, and a type that is not named as people name it, means in words."""
 
@@ -318,7 +519,8 @@ def _pattern(detail: ErrorDetails) -> str:
 
 def _header(location: tuple[int | str, ...]) -> str:
     """`[broker]`, or `[[printer]]` for one of many."""
-    return f"[[{location[0]}]]" if isinstance(location[-1], int) else f"[{location[0]}]"
+    name = ".".join(part for part in location if isinstance(part, str))
+    return f"[[{name}]]" if isinstance(location[-1], int) else f"[{name}]"
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
@@ -349,8 +551,13 @@ def _known_keys(location: tuple[int | str, ...]) -> str:
 _TABLES: dict[str, type[BaseModel]] = {
     "broker": BrokerConfig,
     "printer": PrinterConfig,
+    "modem": ModemConfig,
+    "payment_device": PaymentDeviceConfig,
+    "device": DeviceConfig,
     "usb_device": UsbDeviceConfig,
     "network": NetworkConfig,
     "acquirer": AcquirerConfig,
     "machine": MachineConfig,
+    "update": UpdateConfig,
+    "products": ProductConfig,
 }

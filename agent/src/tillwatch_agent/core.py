@@ -1,8 +1,8 @@
 """The agent's core: observations and messages in, effects out. Single-threaded, without a clock of its own.
 
-It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak), `clock` (what time it may be) and
-the wire (how it is said). The runtime beside a till, the simulator's fleet and the world in virtual time drive this
-same class:
+It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak), `clock` (what time it may be),
+`jobs` (what is to run instead) and the wire (how it is said). The runtime beside a till, the simulator's fleet and the
+world in virtual time drive this same class:
 
     core = Core(settings, Outbox.open(path), Random(), now)
     for effect in core.handle(Connected(), now): ...
@@ -19,12 +19,16 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tillwatch_agent import clock, health, heartbeat, session
 from tillwatch_agent.backlog import Happening, Verdict
 from tillwatch_agent.clock import BY_WALL, JudgedBy, Judging
-from tillwatch_agent.errors import ObservationInvalid, OutboxFailed
+from tillwatch_agent.errors import JobReportsFull, ObservationInvalid, OutboxFailed
 from tillwatch_agent.health import Edge, Observation
+from tillwatch_agent.job_work import Beaten, Result
+from tillwatch_agent.job_work import Effect as JobEffect
+from tillwatch_agent.jobs import Jobs
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.session import Heard, Nudge, Output, Phase
@@ -105,7 +109,14 @@ class Stop:
     """The agent was told to stop."""
 
 
-Input = Observed | Connected | ConnectFailed | ConnectionLost | Received | Tick | Stop
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """Something that a job asked for came to its end."""
+
+    result: Result
+
+
+Input = Observed | Connected | ConnectFailed | ConnectionLost | Received | Worked | Tick | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +162,15 @@ class Forget:
     """Let the probes forget what they learned of their devices."""
 
 
-Effect = Connect | Subscribe | Publish | Disconnect | Forget
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do something for a job; answer with `Worked`. `told_at` is the time as far as a collector told it."""
+
+    effect: JobEffect
+    told_at: datetime | None
+
+
+Effect = Connect | Subscribe | Publish | Disconnect | Forget | Work
 
 _TURNS: dict[type[Input], session.Turn] = {
     Connected: session.Turn.CONNECTED,
@@ -163,15 +182,21 @@ _TURNS: dict[type[Input], session.Turn] = {
 class Core:
     """One terminal's agent, in one start."""
 
-    def __init__(self, settings: CoreSettings, outbox: Outbox, rng: session.Rng, moment: Moment) -> None:
-        """Begin a start: its first event is that it began."""
+    def __init__(
+        self, settings: CoreSettings, outbox: Outbox, rng: session.Rng, moment: Moment, jobs: Jobs | None = None
+    ) -> None:
+        """Begin a start: its first event is that it began. Without `jobs` it takes none."""
         self.settings = settings
         self.outbox = outbox
+        self.jobs = jobs
         self.ignored = 0
         """Messages that could not be used."""
         self._rng = rng
         self._level = health.begin(settings.components, moment)
         self._beat_no = 0
+        self._beat: Heartbeat | None = None
+        """The newest one that left, until the job has seen it."""
+        self._acknowledged_at_s = -math.inf
         self._unwritten: tuple[Happening, ...] = ()
         self._outbox_fails = False
         self._clock = clock.begin(outbox.told_at)
@@ -208,6 +233,8 @@ class Core:
         if self.phase is Phase.STOPPED:
             return math.inf
         due_s = min(self._session.due_s(), health.expires_at_s(self._level, self._stale_after_s))
+        if self.jobs is not None:
+            due_s = min(due_s, self.jobs.due_s())
         if self._session.sends:
             due_s = min(due_s, self.outbox.backlog.due_s())
         return max(due_s - moment.monotonic_s, 0.0)
@@ -226,6 +253,7 @@ class Core:
             agent_version=self.settings.agent_version,
             collector_epoch_seen=self.outbox.collector_epoch_seen,
             components=health.readings(self._level, moment),
+            job=None if self.jobs is None else self.jobs.status(),
         )
 
     def _react(self, said: Input, moment: Moment) -> list[Effect]:
@@ -240,19 +268,42 @@ class Core:
                 if isinstance(said, ConnectFailed) and said.not_begun:
                     self._clock = clock.came_too_early(self._clock, moment)
                 return self._step(_TURNS[type(said)], moment)
+            case Worked():
+                return self._work(said.result, moment)
             case Tick():
                 return []
 
     def _settle(self, moment: Moment) -> list[Effect]:
-        """Do what time asks for: staleness, heartbeats, events."""
+        """Do what time asks for: staleness, heartbeats, the job, events."""
         before = self._level
         self._level, edges = health.expire(before, moment, self._stale_after_s)
         self._record(map(_happening, edges))
         if self._session.sends and self.outbox.backlog.in_vain:
             _logger.warning("nothing sent is acknowledged; the connection is made anew")
             return self._step(session.Turn.RENEW, moment)
-        nudge = Nudge.CHANGED if edges else Nudge.TICK
-        return self._step(nudge, moment) + self._events_due(moment)
+        wanted = (self.jobs is not None and self.jobs.wants_beat(moment)) or bool(edges)
+        effects = self._step(Nudge.CHANGED if wanted else Nudge.TICK, moment)
+        return effects + self._look_after_job(moment) + self._events_due(moment)
+
+    def _look_after_job(self, moment: Moment) -> list[Effect]:
+        """Let the job see the heartbeat that left, and do what is due for it."""
+        if self.jobs is None:
+            return []
+        beat, self._beat = self._beat, None
+        if beat is not None and self.jobs.is_open:
+            beaten = Beaten(readings=beat.components, acknowledged_at_s=self._acknowledged_at_s)
+            return self._work(beaten, moment)
+        return self._work(None, moment) if moment.monotonic_s >= self.jobs.due_s() else []
+
+    def _work(self, said: JobMessage | Result | Beaten | None, moment: Moment) -> list[Effect]:
+        """Let the job take a step: it is written, told, and then carried out."""
+        if self.jobs is None:
+            return []
+        outcome = self.jobs.handle(said, moment)
+        self._record(Happening(kind=EventKind.JOB, happened_at=moment.at, job=report) for report in outcome.reports)
+        told_at = clock.time_at(self._clock, moment)
+        work: list[Effect] = [Work(effect, told_at) for effect in outcome.effects]
+        return (self._step(Nudge.CHANGED, moment) if outcome.turned else []) + work
 
     def _observe(self, observations: Iterable[Observation], moment: Moment) -> list[Effect]:
         before = self._level
@@ -300,6 +351,8 @@ class Core:
             return self._acknowledged(message, moment) + self._told(message, moment)
         if isinstance(message, Command):
             return self._obey(message, moment)
+        if isinstance(message, JobMessage) and self.jobs is not None:
+            return self._work(message, moment)
         _logger.debug("%s ignored: this agent takes no jobs", message)
         return []
 
@@ -320,6 +373,8 @@ class Core:
         except OutboxFailed as failure:
             self._failed(failure)
             return []
+        if verdict is not Verdict.FOREIGN:
+            self._acknowledged_at_s = moment.monotonic_s
         if verdict is not Verdict.FORKED:
             return []
         _logger.warning(
@@ -372,7 +427,7 @@ class Core:
             case Output.ANNOUNCE:
                 return [Publish(self._presence(None))]
             case Output.BEAT:
-                return [Publish(self._outgoing(topics.HEARTBEAT, heartbeat.encode(self.heartbeat_now(moment))))]
+                return [self._beaten(moment)]
             case Output.REWIND:
                 self.outbox.backlog.rewind()
                 return []
@@ -380,6 +435,12 @@ class Core:
                 return [Publish(self._presence(PresenceReason.STOPPING))]
             case Output.HANG_UP:
                 return [Disconnect()]
+
+    def _beaten(self, moment: Moment) -> Publish:
+        if self.jobs is not None:
+            self.jobs.ask_anew(moment)
+        self._beat = self.heartbeat_now(moment)
+        return Publish(self._outgoing(topics.HEARTBEAT, heartbeat.encode(self._beat)))
 
     def _dial(self, moment: Moment) -> Connect:
         before, self._judging = self._judging, clock.judging(self._clock, moment)
@@ -429,7 +490,7 @@ class Core:
         if not waiting:
             return
         try:
-            self.outbox.append(waiting)
+            self._append(waiting)
         except OutboxFailed as failure:
             self._failed(failure)
             self._unwritten = waiting[-UNWRITTEN_MAX:]
@@ -438,6 +499,15 @@ class Core:
             if self._outbox_fails:
                 _logger.warning("outbox takes events again")
             self._outbox_fails = False
+
+    def _append(self, happenings: Sequence[Happening]) -> None:
+        """Append events; where no report of a job finds room any more, the level alone tells of it."""
+        try:
+            self.outbox.append(happenings)
+        except JobReportsFull as full:
+            _logger.warning("reports of a job are left out: %s", full)
+            if others := [happening for happening in happenings if happening.job is None]:
+                self.outbox.append(others)
 
     def _failed(self, failure: OutboxFailed) -> None:
         if not self._outbox_fails:

@@ -1,32 +1,52 @@
 """Network evidence to a failing domain: the first thing that fails on the way out is the one that is named. Pure.
 
-The way out is link, address, route, gateway, name service, and what lies beyond (the WAN); past that, each acquirer by
-TCP and TLS. `network:uplink` bears the first failing domain and judges nothing behind it. An acquirer that was reached
-is judged by what it did; one that was not, while the uplink fails, is `unknown` with reason `uplink_down`, so that one
-cause has one ticket.
+The way out is registration (of a modem), link, address, route, gateway, name service, what lies beyond (the WAN), and a
+portal that stands in it; past that, each acquirer by TCP, TLS, certificate and reply. `network:uplink` bears the first
+failing domain and judges nothing behind it. An acquirer that was reached is judged by what it did; one that was not,
+while the uplink fails, is `unknown` with reason `uplink_down`, so that one cause has one ticket.
 
-What proves what (executed in network namespaces, see the table in the tests):
+What proves what (executed in network namespaces, see the tables in the tests):
 - A gateway that refuses a connection is alive; one that does not resolve on the link (EHOSTUNREACH) is dead; one that
   stays silent proves nothing, since many drop what is not for them.
 - "Network unreachable" can come from far away, so the route is judged by the routing table, not by that error.
-- Anything beyond that answered, even by a refusal, proves link, address, route, gateway and WAN.
+- Anything beyond that answered, even by a refusal, proves link, address, route, gateway and WAN. A portal answers in
+  the place of others: where one was seen, only a trusted certificate proves that its owner was reached.
 - The WAN is named only on two independent silences (two targets, or one target and the name service), never on one: one
-  silent target is that target's own failure.
+  silent target is that target's own failure. A name server that says that it cannot, or that is not there, is no
+  silence: it fails by itself.
+- A certificate that is valid at the true time is refused by a wrong clock, and the clock is `machine:clock`'s: the
+  acquirer is then `unknown`, reason `clock_wrong`.
 
 A change violates this when an acquirer that answered is not judged by its answer, or a domain behind the first failing
 one is judged.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
+from tillwatch_agent.evidence import (
+    AcquirerEvidence,
+    ClockEvidence,
+    Connect,
+    Domain,
+    Evidence,
+    Gateway,
+    Names,
+    Portal,
+    Registration,
+    Reply,
+    ServerSaid,
+    Tls,
+)
 from tillwatch_agent.health import Observation
 from tillwatch_protocol.vocabulary import NETWORK_UPLINK, ConditionCode, Health, Kind, PowerState
 
 CERTIFICATE_DAYS_MIN = 14.0
 """Fewer days left than this is `certificate_expiring`: a working fortnight to renew in."""
+
+CLOCK_OFF_S_MIN = 86_400.0
+"""A clock that is off by a day is blamed for a certificate of which nothing but its refusal is known."""
 
 UPLINK_DOWN: Final = "uplink_down"
 """Reason of an acquirer that cannot be judged because the way out fails."""
@@ -37,190 +57,246 @@ MISCONFIGURED: Final = "misconfigured"
 _EXPIRED, _NOT_YET_VALID = 10, 9
 """OpenSSL verify codes (X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID)."""
 
-
-class Gateway(StrEnum):
-    """What the gateway did."""
-
-    ALIVE = "alive"
-    """It accepted or refused a connection."""
-    DEAD = "dead"
-    """The host cannot be reached on its own link (EHOSTUNREACH)."""
-    SILENT = "silent"
-    """Nothing came: it may drop what is not for it."""
-    NOT_ASKED = "not_asked"
+_REACHED: Final = frozenset({Connect.CONNECTED, Connect.REFUSED})
 
 
-class Names(StrEnum):
-    """What the name service did."""
+class Outcome(StrEnum):
+    """How a domain came out of a look."""
 
-    ANSWERED = "answered"
-    """With addresses, or with the word that there are none."""
+    PASSED = "passed"
     FAILED = "failed"
-    """Server failure, refusal or silence: the system's resolver does not tell which."""
-    NOT_ASKED = "not_asked"
+    UNTESTED = "untested"
 
 
-class Connect(StrEnum):
-    """How far TCP to an acquirer came."""
+class Untested(StrEnum):
+    """Why a domain could not be tested."""
 
-    CONNECTED = "connected"
-    REFUSED = "refused"
-    SILENT = "silent"
-    """Timed out, or something on the way said unreachable."""
-    NO_SUCH_NAME = "no_such_name"
-    NO_NAME_SERVICE = "no_name_service"
-    """The name could not be looked up, and no address is known from before."""
-    NOT_ASKED = "not_asked"
-
-
-class Tls(StrEnum):
-    """How the TLS handshake ended."""
-
-    TRUSTED = "trusted"
-    UNVERIFIED = "unverified"
-    """The certificate was refused; `verify_code` says why."""
-    FAILED = "failed"
-    """No handshake: plain text or a portal on the port, reset, silence."""
-    NO_CA = "no_ca"
-    """Our own CA file cannot be read."""
-    NOT_ASKED = "not_asked"
+    BEHIND_FAILURE = "behind_failure"
+    """What lies before it fails."""
+    NOT_CONFIGURED = "not_configured"
+    """There is nothing to ask, or nothing to ask for."""
+    NO_ICMP_RIGHT = "no_icmp_right"
+    """Silent to TCP, and this process may not send ICMP."""
+    NO_ANSWER = "no_answer"
+    """Silent, which proves nothing by itself."""
 
 
-class Domain(Enum):
-    """A stretch of the way out, in the order it is passed; its value is the condition that names its failure."""
+class Confidence(StrEnum):
+    """How sure a verdict is."""
 
-    LINK = ConditionCode.LINK_DOWN
-    ADDRESS = ConditionCode.NO_ADDRESS
-    ROUTE = ConditionCode.NO_ROUTE
-    GATEWAY = ConditionCode.GATEWAY_UNREACHABLE
-    NAMES = ConditionCode.DNS_FAILURE
-    WAN = ConditionCode.WAN_UNREACHABLE
+    PROVED = "proved"
+    """Somebody who must know said so: the kernel, the modem, an answer."""
+    LIKELY = "likely"
+    """Several independent silences, behind a gateway that lives."""
+    POSSIBLE = "possible"
+    """Silence that something else could explain, too; or nothing far out was asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AcquirerEvidence:
-    """What one try at one acquirer gave; phases in ms as far as they came."""
+class Step:
+    """One domain of the way out: how it came out, and what it was seen by."""
 
-    name: str
-    address: str | None = None
-    """The address that was tried last."""
-    connect: Connect = Connect.NOT_ASKED
-    tls: Tls = Tls.NOT_ASKED
-    by_remembered_address: bool = False
-    """The name service failed; the address is an earlier answer's. The till has no such memory."""
-    verify_code: int | None = None
-    detail: str | None = None
-    measures: Mapping[str, float | int] = field(default_factory=dict)
-    certificate_days_left: float | None = None
+    domain: Domain
+    outcome: Outcome
+    why: Untested | None = None
+    found: str | None = None
+    took_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """What was seen of the way out in one look."""
+class Verdict:
+    """What one look proves of the way out."""
 
-    has_link: bool
-    """Some interface is up and has a carrier."""
-    has_address: bool = False
-    has_route: bool = False
-    """A default route stands in the routing table."""
-    gateway: Gateway = Gateway.NOT_ASKED
-    names: Names = Names.NOT_ASKED
-    acquirers: tuple[AcquirerEvidence, ...] = ()
-    details: Mapping[Domain, str] = field(default_factory=dict)
-    """What was looked at in each domain, for people."""
-    measures: Mapping[str, float | int] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
+    failing: Domain | None
+    confidence: Confidence
+    steps: tuple[Step, ...]
+
+    @property
+    def untested(self) -> tuple[Step, ...]:
+        """What could not be tested, each with its reason."""
+        return tuple(step for step in self.steps if step.outcome is Outcome.UNTESTED)
 
 
 def diagnose(evidence: Evidence) -> tuple[Observation, ...]:
     """Say how the uplink and each acquirer are."""
     failing = failing_domain(evidence)
-    acquirers = (_acquirer(seen, is_uplink_down=failing is not None) for seen in evidence.acquirers)
-    return (_uplink(evidence, failing), *acquirers)
+    return (_uplink(evidence, failing), *(_acquirer(seen, evidence, failing) for seen in evidence.acquirers))
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Say what fails first, how sure that is, and what each domain was seen by."""
+    failing = failing_domain(evidence)
+    applicable = (domain for domain in Domain if domain is not Domain.REGISTRATION or evidence.registration)
+    steps = tuple(_step(domain, evidence, failing) for domain in applicable)
+    return Verdict(failing=failing, confidence=_confidence(evidence, failing), steps=steps)
 
 
 def failing_domain(evidence: Evidence) -> Domain | None:
     """Find the first domain that fails; None when nothing is proved to."""
-    if _is_beyond_reached(evidence):
-        return Domain.NAMES if evidence.names is Names.FAILED else None
+    if evidence.portal is Portal.INTERCEPTED and not _is_anyone_trusted(evidence):
+        return Domain.PORTAL
+    if not _is_beyond_reached(evidence):
+        if near := _failing_near(evidence):
+            return near
+        if len(_silent_targets(evidence)) > 1:
+            return Domain.WAN
+    return Domain.NAMES if evidence.names is Names.FAILED else None
+
+
+def _failing_near(evidence: Evidence) -> Domain | None:
+    """Find what fails up to the gateway."""
+    if evidence.registration not in {None, Registration.REGISTERED}:
+        return Domain.REGISTRATION
     if not evidence.has_link:
         return Domain.LINK
     if not evidence.has_address:
         return Domain.ADDRESS
     if not evidence.has_route:
         return Domain.ROUTE
-    if evidence.gateway is Gateway.DEAD:
-        return Domain.GATEWAY
-    if _silences(evidence) > 1:
-        return Domain.WAN
-    return Domain.NAMES if evidence.names is Names.FAILED else None
+    return Domain.GATEWAY if evidence.gateway is Gateway.DEAD else None
+
+
+def _is_anyone_trusted(evidence: Evidence) -> bool:
+    return any(seen.tls is Tls.TRUSTED for seen in evidence.acquirers)
 
 
 def _is_beyond_reached(evidence: Evidence) -> bool:
-    return any(seen.connect in {Connect.CONNECTED, Connect.REFUSED} for seen in evidence.acquirers)
+    return (
+        evidence.portal is Portal.OPEN
+        or any(seen.connect in _REACHED for seen in evidence.acquirers)
+        or any(seen.connect in _REACHED for seen in evidence.wan)
+        or any(server.is_beyond and server.said is not ServerSaid.SILENT for server in evidence.name_servers)
+    )
 
 
-def _silences(evidence: Evidence) -> int:
-    """Count what beyond the gateway was asked and stayed silent; two names of one address are one."""
-    targets = {seen.address or seen.name for seen in evidence.acquirers if seen.connect is Connect.SILENT}
-    return len(targets) + (evidence.names is Names.FAILED and len(targets) > 0)
+def _silent_targets(evidence: Evidence) -> frozenset[str]:
+    """Gather what beyond the gateway was asked and stayed silent; two names of one address are one.
+
+    The name service counts by its servers that lie beyond, or, when none of them is known to, as one target beside
+    others: by itself it may have failed on this machine.
+    """
+    silent = {seen.address or seen.name for seen in evidence.acquirers if seen.connect is Connect.SILENT}
+    silent |= {seen.target for seen in evidence.wan if seen.connect is Connect.SILENT}
+    if evidence.names is not Names.FAILED:
+        return frozenset(silent)
+    beyond = {server.address for server in evidence.name_servers if server.is_beyond}
+    is_closed = any(server.said is ServerSaid.CLOSED for server in evidence.name_servers)
+    by_itself = {"the name service"} if silent and not beyond and not is_closed else set()
+    return frozenset(silent | beyond | by_itself)
+
+
+def _confidence(evidence: Evidence, failing: Domain | None) -> Confidence:
+    is_beyond_reached = _is_beyond_reached(evidence)
+    if failing is None:
+        return Confidence.PROVED if is_beyond_reached else Confidence.POSSIBLE
+    if failing is Domain.WAN:
+        return Confidence.LIKELY if evidence.gateway is Gateway.ALIVE else Confidence.POSSIBLE
+    if failing is Domain.NAMES and not is_beyond_reached:
+        has_said_so = any(server.said in {ServerSaid.FAILED, ServerSaid.CLOSED} for server in evidence.name_servers)
+        return Confidence.PROVED if has_said_so else Confidence.POSSIBLE
+    return Confidence.PROVED
+
+
+def _step(domain: Domain, evidence: Evidence, failing: Domain | None) -> Step:
+    measure = {Domain.GATEWAY: "gateway_ms", Domain.NAMES: "dns_ms", Domain.WAN: "wan_ms", Domain.PORTAL: "portal_ms"}
+    found, took_ms = evidence.details.get(domain), evidence.measures.get(measure.get(domain, ""))
+    if domain is failing:
+        return Step(domain=domain, outcome=Outcome.FAILED, found=found)
+    if why := _untested(domain, evidence, failing):
+        return Step(domain=domain, outcome=Outcome.UNTESTED, why=why)
+    return Step(domain=domain, outcome=Outcome.PASSED, found=found, took_ms=took_ms)
+
+
+def _untested(domain: Domain, evidence: Evidence, failing: Domain | None) -> Untested | None:
+    """Say why this look leaves a domain unjudged: it lies behind the failing one, or nothing proved it."""
+    if failing and _ORDER[domain] > _ORDER[failing]:
+        return Untested.BEHIND_FAILURE if not _is_passed(domain, evidence) else None
+    if _is_passed(domain, evidence):
+        return None
+    if domain is Domain.GATEWAY and evidence.gateway is Gateway.SILENT:
+        return Untested.NO_ANSWER if evidence.may_ping else Untested.NO_ICMP_RIGHT
+    is_asked = {
+        Domain.GATEWAY: evidence.gateway is not Gateway.NOT_ASKED,
+        Domain.NAMES: evidence.names is not Names.NOT_ASKED,
+        Domain.WAN: bool(evidence.wan or evidence.acquirers),
+        Domain.PORTAL: evidence.portal is not Portal.NOT_ASKED,
+    }
+    return Untested.NO_ANSWER if is_asked[domain] else Untested.NOT_CONFIGURED
+
+
+_ORDER: Final = {domain: place for place, domain in enumerate(Domain)}
+
+
+def _is_passed(domain: Domain, evidence: Evidence) -> bool:
+    """Whether something proves that a domain which is not the failing one works."""
+    is_beyond_reached = _is_beyond_reached(evidence)
+    has_answer = is_beyond_reached or evidence.portal is Portal.INTERCEPTED
+    proved = {
+        Domain.REGISTRATION: has_answer or evidence.registration in {None, Registration.REGISTERED},
+        Domain.LINK: has_answer or evidence.has_link,
+        Domain.ADDRESS: has_answer or evidence.has_address,
+        Domain.ROUTE: has_answer or evidence.has_route,
+        Domain.GATEWAY: has_answer or evidence.gateway is Gateway.ALIVE,
+        Domain.NAMES: evidence.names is Names.ANSWERED,
+        Domain.WAN: is_beyond_reached,
+        Domain.PORTAL: evidence.portal is Portal.OPEN or _is_anyone_trusted(evidence),
+    }
+    return proved[domain]
 
 
 def _uplink(evidence: Evidence, failing: Domain | None) -> Observation:
+    open_domains = (domain for domain in Domain if domain is not failing)
     return Observation(
         component=NETWORK_UPLINK,
         health=Health.FAULT if failing else Health.OK,
         power_state=PowerState.ONLINE if evidence.has_link else PowerState.UNKNOWN,
         true_codes={failing.value: evidence.details.get(failing)} if failing else {},
-        undetermined=frozenset(domain.value for domain in Domain if _is_open(domain, evidence, failing)),
+        undetermined=frozenset(domain.value for domain in open_domains if _untested(domain, evidence, failing)),
         measures=dict(evidence.measures),
         facts=dict(evidence.facts),
     )
 
 
-def _is_open(domain: Domain, evidence: Evidence, failing: Domain | None) -> bool:
-    """Whether this look leaves a domain unjudged: it lies behind the failing one, or nothing proved it."""
-    if domain is failing:
-        return False
-    if _is_beyond_reached(evidence):
-        return domain is Domain.NAMES and evidence.names is Names.NOT_ASKED
-    order = list(Domain)
-    if failing and order.index(domain) > order.index(failing):
-        return True
-    proved = {
-        Domain.GATEWAY: evidence.gateway is Gateway.ALIVE,
-        Domain.NAMES: evidence.names is Names.ANSWERED,
-        Domain.WAN: False,
-    }
-    return not proved.get(domain, True)
-
-
-def _acquirer(seen: AcquirerEvidence, *, is_uplink_down: bool) -> Observation:
+def _acquirer(seen: AcquirerEvidence, evidence: Evidence, failing: Domain | None) -> Observation:
     component = f"{Kind.ACQUIRER}:{seen.name}"
-    reached = seen.connect in {Connect.CONNECTED, Connect.REFUSED} and not seen.by_remembered_address
-    if not reached and is_uplink_down:
-        return _unknown(component, UPLINK_DOWN, seen)
-    if seen.connect is Connect.NOT_ASKED:
-        return _unknown(component, NOT_ASKED, seen)
-    if seen.connect is Connect.NO_NAME_SERVICE or seen.by_remembered_address:
-        return _unknown(component, UPLINK_DOWN, seen)
-    if seen.tls is Tls.NO_CA:
-        return _unknown(component, MISCONFIGURED, seen)
+    if reason := _unjudgeable(seen, evidence, failing):
+        return Observation(component=component, health=Health.UNKNOWN, reason=reason, measures=dict(seen.measures))
     code = _failure(seen)
-    expiring = code is None and _is_expiring(seen)
-    codes = {code: seen.detail} if code else {ConditionCode.CERTIFICATE_EXPIRING: _days(seen)} if expiring else {}
+    codes = {code: seen.detail} if code else {}
+    if _is_expiring(seen, evidence.clock):
+        codes[ConditionCode.CERTIFICATE_EXPIRING] = f"{_days_left(seen, evidence.clock):.0f} days left"
     return Observation(
         component=component,
         health=Health.FAULT if code else Health.OK,
         power_state=PowerState.ONLINE if seen.connect is Connect.CONNECTED else PowerState.UNKNOWN,
         true_codes=dict(codes),
-        undetermined=_unjudged(code),
+        undetermined=_unjudged(code, seen),
         measures=dict(seen.measures),
     )
 
 
-def _unknown(component: str, reason: str, seen: AcquirerEvidence) -> Observation:
-    return Observation(component=component, health=Health.UNKNOWN, reason=reason, measures=dict(seen.measures))
+def _unjudgeable(seen: AcquirerEvidence, evidence: Evidence, failing: Domain | None) -> str | None:
+    """Say why an acquirer cannot be judged now."""
+    is_reached = seen.connect in _REACHED and not seen.by_remembered_address
+    if failing is Domain.PORTAL or (failing and not is_reached):
+        return UPLINK_DOWN
+    if seen.connect is Connect.NOT_ASKED:
+        return NOT_ASKED
+    if seen.connect is Connect.NO_NAME_SERVICE or seen.by_remembered_address:
+        return UPLINK_DOWN
+    if seen.tls is Tls.NO_CA:
+        return MISCONFIGURED
+    return ConditionCode.CLOCK_WRONG if _is_clocks_failure(seen, evidence.clock) else None
+
+
+def _is_clocks_failure(seen: AcquirerEvidence, clock: ClockEvidence | None) -> bool:
+    """Whether a certificate was refused for a time that it is not."""
+    if clock is None or seen.tls is not Tls.UNVERIFIED or seen.verify_code not in {_EXPIRED, _NOT_YET_VALID}:
+        return False
+    if clock.true_at is None or clock.offset_s is None:
+        # Below the floor the true time is later: what has ended by this clock has ended, what has not begun may have.
+        return clock.is_below_floor and seen.verify_code == _NOT_YET_VALID
+    return seen.validity.covers(clock.true_at) if seen.validity else abs(clock.offset_s) >= CLOCK_OFF_S_MIN
 
 
 def _failure(seen: AcquirerEvidence) -> str | None:
@@ -235,7 +311,9 @@ def _failure(seen: AcquirerEvidence) -> str | None:
     if seen.tls is Tls.UNVERIFIED:
         is_expired = seen.verify_code == _EXPIRED
         return ConditionCode.CERTIFICATE_EXPIRED if is_expired else ConditionCode.CERTIFICATE_UNTRUSTED
-    return ConditionCode.TLS_FAILURE if seen.tls is Tls.FAILED else None
+    if seen.tls is Tls.FAILED:
+        return ConditionCode.TLS_FAILURE
+    return ConditionCode.REPLY_FAILURE if seen.reply in {Reply.FAILED, Reply.SILENT} else None
 
 
 _PHASES: Final = (
@@ -244,21 +322,32 @@ _PHASES: Final = (
     frozenset({ConditionCode.TLS_FAILURE}),
     frozenset({ConditionCode.CERTIFICATE_EXPIRED, ConditionCode.CERTIFICATE_UNTRUSTED}),
     frozenset({ConditionCode.CERTIFICATE_EXPIRING}),
+    frozenset({ConditionCode.REPLY_FAILURE}),
 )
 """An acquirer's codes by the phase that judges them."""
+_TCP_PHASE, _CERTIFICATE_PHASE = 1, 4
 
 
-def _unjudged(failed: str | None) -> frozenset[str]:
-    """Give the codes of phases behind the one that failed: they were not come to."""
-    if failed is None:
+def _unjudged(failed: str | None, seen: AcquirerEvidence) -> frozenset[str]:
+    """Give the codes of phases behind the last one that was come to."""
+    if failed is not None:
+        reached = next(at for at, codes in enumerate(_PHASES) if failed in codes)
+    elif seen.tls is Tls.LEFT_OUT:
+        reached = _TCP_PHASE
+    elif seen.reply is Reply.LEFT_OUT:
+        reached = _CERTIFICATE_PHASE
+    else:
         return frozenset()
-    reached = next(at for at, codes in enumerate(_PHASES) if failed in codes)
     return frozenset().union(*_PHASES[reached + 1 :])
 
 
-def _is_expiring(seen: AcquirerEvidence) -> bool:
-    return seen.certificate_days_left is not None and seen.certificate_days_left < CERTIFICATE_DAYS_MIN
+def _is_expiring(seen: AcquirerEvidence, clock: ClockEvidence | None) -> bool:
+    days_left = _days_left(seen, clock)
+    return seen.tls is Tls.TRUSTED and days_left is not None and days_left < CERTIFICATE_DAYS_MIN
 
 
-def _days(seen: AcquirerEvidence) -> str:
-    return f"{seen.certificate_days_left:.0f} days left"
+def _days_left(seen: AcquirerEvidence, clock: ClockEvidence | None) -> float | None:
+    """Count by the true time, where it is known."""
+    if seen.certificate_days_left is None or clock is None or clock.offset_s is None:
+        return seen.certificate_days_left
+    return seen.certificate_days_left - clock.offset_s / 86_400

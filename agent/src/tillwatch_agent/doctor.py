@@ -2,8 +2,8 @@
 
 It looks at each component as `run` does, and at what `run` needs: the broker and the login there, the state directory,
 the secrets, the clock. It leaves nothing behind, and an agent that runs on the same `state_dir` undisturbed: a broker
-that is told the same name twice would throw that agent out, so the login is then not tried. A check is `ok`, a
-`warning` (it works; look at it), or a `problem`.
+that is told the same name twice would throw that agent out, so the login is then not tried. What is attached and not
+configured is told by its USB ids alone: nothing is written to it.
 """
 
 import contextlib
@@ -16,48 +16,38 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from tillwatch_agent import clock, outbox, ports, resolver, runtime
+from tillwatch_agent import clock, outbox, ports, reach, recognise, resolver, runtime
 from tillwatch_agent import config as settings
+from tillwatch_agent.checks import Check, Verdict, blamed, phases, way_out, with_modem
 from tillwatch_agent.clock import BY_WALL, Clock, JudgedBy, Judging
-from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError, MachineConfig
+from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError, MachineConfig, UpdateConfig
 from tillwatch_agent.core import Disconnect
+from tillwatch_agent.culprit import Part, seen_in, socket_of
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN
+from tillwatch_agent.drivers import Attachment
 from tillwatch_agent.errors import MachineError, OperatorError
 from tillwatch_agent.health import Observation
+from tillwatch_agent.job_standing import Reason
 from tillwatch_agent.moment import Moment
+from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.probes import Probe, poll_all
 from tillwatch_agent.publisher import CONNACK_TIMEOUT_S, CONNECT_TIMEOUT_S, Loop, Publisher
-from tillwatch_protocol.vocabulary import ConditionCode, Health
+from tillwatch_agent.updates import NOT_INSTALLED
+from tillwatch_agent.words import ENGLISH, Words, padded
+from tillwatch_protocol.vocabulary import ConditionCode, Health, Kind
 
 BROKER_TIMEOUT_S = 5.0
 LOGIN_TIMEOUT_S = 2 * CONNECT_TIMEOUT_S + CONNACK_TIMEOUT_S
 """For TCP, TLS and the broker's answer; the publisher keeps to it by itself."""
+VERDICT_COLUMNS = 8
 PORTS_LISTED_MAX = 8
 """Ports named in an advice; a till with more has a list of its own."""
-
-
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One line of the table."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    advice: str | None = None
 
 
 class Beside(StrEnum):
@@ -78,24 +68,52 @@ ADVICE: Final = {
     ConditionCode.RECOVERABLE_ERROR: "clear the paper path and press the feed button",
     ConditionCode.HEAD_HOT: "let the print head cool; it goes on by itself",
     ConditionCode.OFFLINE: "put the printer online; look at its lamps",
+    ConditionCode.MECHANICAL_ERROR: "clear the paper path, then switch the printer off and on",
+    ConditionCode.DEVICE_ERROR: "look at the device's lamps or display; switch it off and on",
+    ConditionCode.PAPER_JAM: "clear the jam",
+    ConditionCode.DRIVER_FAILED: "a mistake in the driver of this protocol: tell whoever brought it, with this line",
+    ConditionCode.SIM_ABSENT: "put the SIM card in, then switch the modem off and on",
+    ConditionCode.SIM_LOCKED: "enter the SIM's PIN, or switch its PIN off; for a PUK ask the carrier",
+    ConditionCode.SIM_FAILURE: "take the SIM card out, clean it and put it back; if it stays, change it",
+    ConditionCode.REGISTRATION_DENIED: "the carrier refuses this SIM: ask the carrier about its subscription",
+    ConditionCode.SIGNAL_WEAK: "move the antenna, or turn it; look at its cable",
+    ConditionCode.READER_FAILURE: "switch the payment device off and on; if it stays, change it",
+    ConditionCode.PIN_PAD_FAILURE: "switch the payment device off and on; if it stays, change it",
+    ConditionCode.SECURITY_FAILURE: "take the payment device out of use and call its service: its security has failed",
+    ConditionCode.OUT_OF_ORDER: "switch the payment device off and on; if it stays, call its service",
+    ConditionCode.SETUP_REQUIRED: "do on the payment device what its display asks for: initialisation or a diagnosis",
+    ConditionCode.IN_MAINTENANCE: "it is being maintained from afar: wait until it has ended",
+    ConditionCode.HOST_UNREACHABLE: "check the payment device's own network cable, then call the acquirer",
+    ConditionCode.MEMORY_FULL: "do the end-of-day on the payment device",
+    ConditionCode.CARD_LEFT: "take the card out",
+    ConditionCode.SUPPLY_LOW: "check the payment device's power supply, or charge it",
+    ConditionCode.ON_BATTERY: "plug the power in",
+    ConditionCode.BATTERY_LOW: "plug the power in",
+    ConditionCode.BATTERY_BAD: "replace the battery",
     ConditionCode.DRAWER_OPEN: "close the drawer; if it is closed, turn drawer_open_level round",
+    ConditionCode.NOT_REGISTERED: "the modem finds no network: move the antenna, and ask the carrier about the SIM",
     ConditionCode.LINK_DOWN: "plug the network cable in, or bring the modem up",
     ConditionCode.NO_ADDRESS: "the interface has no address: check DHCP, or the fixed address",
     ConditionCode.NO_ROUTE: "there is no default route: check DHCP, or the fixed gateway",
     ConditionCode.GATEWAY_UNREACHABLE: "the router does not answer: check that it is on, and the cable to it",
     ConditionCode.DNS_FAILURE: "names are not found: check the name service of this machine, and the spelling",
     ConditionCode.WAN_UNREACHABLE: "nothing beyond the router answers: call the carrier",
+    ConditionCode.CAPTIVE_PORTAL: "a sign-in page stands in the way: sign in once, or have this machine let through",
     ConditionCode.TCP_FAILURE: "it does not answer: check host, port and firewall, then call the acquirer",
     ConditionCode.TCP_REFUSED: "it refuses the connection: check the port, then call the acquirer",
     ConditionCode.TLS_FAILURE: "no TLS on this port: check the port, and whether a portal or a proxy stands between",
     ConditionCode.CERTIFICATE_EXPIRED: "its certificate has expired: check the clock here, then call the acquirer",
     ConditionCode.CERTIFICATE_UNTRUSTED: "its certificate is not trusted: check ca_file, host, and the clock here",
     ConditionCode.CERTIFICATE_EXPIRING: "its certificate ends soon: tell the acquirer",
+    ConditionCode.REPLY_FAILURE: "it is reached and does not serve: check reply_path, then call the acquirer",
+    ConditionCode.CLOCK_WRONG: "its certificate is valid, by the true time: set the clock here",
     ConditionCode.DISK_LOW: "free some disk space",
     ConditionCode.MEMORY_LOW: "close programs, or add memory",
     ConditionCode.CPU_HOT: "free the machine's air inlets",
     UPLINK_DOWN: "judged when network:uplink is well again",
     NOT_ASKED: "judged when network:uplink is well again",
+    NOT_INSTALLED: "a rollout brings its first release",
+    Reason.NOT_STARTED: "nothing of it was started since the machine did: start it by its launcher",
     MISCONFIGURED: "check ca_file: it must hold the acquirer's authority in PEM",
 }
 """What to do about a condition or a reason; what is not here is told as it is."""
@@ -109,8 +127,12 @@ def examine(config: AgentConfig, probes: Iterable[Probe]) -> tuple[Check, ...]:
         check_clock(known, moment),
         *check_ways_in(config, clock.judging(known, moment)),
         *check_disk_path(config.machine),
+        *check_update(config.update),
     )
-    return (*own, *(check_component(observation, config) for observation in poll_all(probes)))
+    probes = tuple(probes)
+    looks = poll_all(probes)
+    components = blamed((check_component(look, config) for look in looks), lines_seen(looks, config))
+    return (*own, *check_way_out(probes, looks, config), *components, *check_attached(config))
 
 
 def is_well(checks: Iterable[Check]) -> bool:
@@ -118,18 +140,20 @@ def is_well(checks: Iterable[Check]) -> bool:
     return all(check.verdict is not Verdict.PROBLEM for check in checks)
 
 
-def table(checks: Iterable[Check]) -> str:
+def table(checks: Iterable[Check], words: Words = ENGLISH) -> str:
     """Lay the checks out for reading: verdict, name, what was found, and below it what to do."""
     checks = tuple(checks)
     width = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:
-        verdict = check.verdict.upper() if check.verdict is Verdict.PROBLEM else check.verdict
-        lines.append(f"{verdict:<8} {check.name:<{width}}  {check.found}".rstrip())
-        if check.advice:
-            lines.append(f"{'':<8} {'':<{width}}  -> {check.advice}")
+        verdict, found, advice = words.check(check)
+        marked = verdict.upper() if check.verdict is Verdict.PROBLEM else verdict
+        took = f" ({check.took_ms:g} ms)" if check.took_ms is not None else ""
+        lines.append(f"{padded(marked, VERDICT_COLUMNS)} {check.name:<{width}}  {found}{took}".rstrip())
+        if advice:
+            lines.append(f"{'':<{VERDICT_COLUMNS}} {'':<{width}}  -> {advice}")
     problems = sum(check.verdict is Verdict.PROBLEM for check in checks)
-    lines.append(f"{problems} problem{'' if problems == 1 else 's'}" if problems else "all is well")
+    lines.append(words.said(f"{problems} problem{'' if problems == 1 else 's'}" if problems else "all is well"))
     return "\n".join(lines)
 
 
@@ -148,11 +172,51 @@ def check_component(observation: Observation, config: AgentConfig) -> Check:
     """Say how a component is, and what to do about it."""
     codes = list(observation.true_codes) or [code for code in [observation.reason] if code]
     said = [f"{code} ({detail})" if (detail := observation.true_codes.get(code)) else code for code in codes]
-    found = " ".join([str(observation.health) + (":" if said else ""), ", ".join(said)]).strip()
+    times = phases(observation.measures) if observation.component.startswith(f"{Kind.ACQUIRER}:") else ""
+    told = ", ".join([*said, *filter(None, [times])])
+    found = " ".join([str(observation.health) + (":" if told else ""), told]).strip()
     advice = "; ".join(dict.fromkeys(text for code in codes if (text := _advice(code, observation, config))))
     worst = Verdict.WARNING if codes else Verdict.OK
-    verdict = worst if observation.health is Health.OK else Verdict.PROBLEM
+    is_fine = observation.health is Health.OK or observation.reason == NOT_INSTALLED
+    verdict = worst if is_fine else Verdict.PROBLEM
     return Check(name=observation.component, verdict=verdict, found=found, advice=advice or None)
+
+
+def check_way_out(probes: Iterable[Probe], looks: Iterable[Observation], config: AgentConfig) -> tuple[Check, ...]:
+    """Tell the way out step by step, by the evidence of the look that was made."""
+    seen = next((probe.seen for probe in probes if isinstance(probe, NetworkProbe)), None)
+    modem = config.modem.components[0] if config.modem else None
+    return way_out(with_modem(seen, looks, modem)) if seen else ()
+
+
+def lines_seen(looks: Iterable[Observation], config: AgentConfig) -> tuple[Part, ...]:
+    """Say of each configured line how it hangs here, and what the look at it gave."""
+    by_name = {look.component: look for look in looks}
+    return tuple(
+        Part(
+            component=component,
+            attachment=_attachment(line.port),
+            seen=seen_in(by_name[component]),
+            socket=socket_of(line.port),
+        )
+        for line in config.lines
+        if (component := line.components[0]) in by_name
+    )
+
+
+def check_attached(config: AgentConfig) -> Iterator[Check]:
+    """Whether each attached device is recognised, and watched."""
+    for number, each in enumerate(recognise.attached(config), start=1):
+        name, family = f"attached.{number}", each.family
+        if each.is_configured:
+            yield Check(name=name, verdict=Verdict.OK, found=f"{each}: watched")
+        elif family is None:
+            yield Check(name=name, verdict=Verdict.UNTESTED, found=f"{each}: not recognised")
+        else:
+            is_line = family is recognise.Family.ADAPTER
+            advice = "name what hangs at it, with this port" if is_line else "doctor --write FILE has it watched"
+            found = f"{each}: {family.value}, not watched"
+            yield Check(name=name, verdict=Verdict.WARNING, found=found, advice=advice)
 
 
 def check_state_dir(directory: Path) -> Check:
@@ -175,6 +239,24 @@ def check_state_dir(directory: Path) -> Check:
             with contextlib.suppress(OSError):  # it was not made, or somebody else uses it already
                 path.rmdir()
     return Check(name="state_dir", verdict=Verdict.OK, found=f"{directory} will be made" if missing else str(directory))
+
+
+def check_update(update: UpdateConfig) -> Iterator[Check]:
+    """Whether releases could be verified, and their slots be written."""
+    if update.trusted_root is not None:
+        found, is_read = str(update.trusted_root), os.access(update.trusted_root, os.R_OK)
+        verdict = Verdict.OK if is_read else Verdict.PROBLEM
+        advice = None if is_read else f"bring root.json of `release init` there, readable by {_user()}"
+        yield Check(name="trusted_root", verdict=verdict, found=found, advice=advice)
+    for product in update.products:
+        place = next(folder for folder in (product.folder, *product.folder.absolute().parents) if folder.is_dir())
+        is_written = os.access(place, os.W_OK)
+        yield Check(
+            name=f"slots of {product.name}",
+            verdict=Verdict.OK if is_written else Verdict.PROBLEM,
+            found=str(product.folder) if is_written else f"{_user()} cannot write in {place}",
+            advice=None if is_written else f"sudo mkdir -p {product.folder} && sudo chown {_user()} {product.folder}",
+        )
 
 
 def known_clock(state_dir: Path) -> Clock:
@@ -213,7 +295,8 @@ def check_disk_path(machine: MachineConfig) -> tuple[Check, ...]:
 def check_ways_in(config: AgentConfig, judging: Judging = BY_WALL) -> tuple[Check, ...]:
     """Check secrets, broker and login, each only where the one before left something to find."""
     secrets = check_secrets(config.broker)
-    broker = check_broker(config.broker, judging)
+    broker, took_ms = reach.timed(lambda: check_broker(config.broker, judging))
+    broker = replace(broker, took_ms=took_ms)
     if not is_well((*secrets, broker)):
         return (*secrets, broker)
     return (*secrets, broker, check_login(config, judging))
@@ -336,7 +419,7 @@ def _secret_advice(name: str, path: Path) -> str:
 
 
 def _advice(code: str, observation: Observation, config: AgentConfig) -> str | None:
-    port = next((p.port for p in config.printer if observation.component in p.components), None)
+    port = next((line.port for line in config.lines if observation.component in line.components), None)
     by_place: dict[str, Callable[[], str]] = {
         ConditionCode.PORT_REFUSED: lambda: _group_advice(Path(port or "/")),
         ConditionCode.NOT_ATTACHED: lambda: _attach_advice(port, observation.true_codes.get(code)),
@@ -344,6 +427,13 @@ def _advice(code: str, observation: Observation, config: AgentConfig) -> str | N
         ConditionCode.PORT_BUSY: lambda: _busy_advice(config.state_dir),
     }
     return by_place[code]() if code in by_place else ADVICE.get(code)
+
+
+def _attachment(port: str) -> Attachment:
+    if not port.startswith("/"):
+        return Attachment.TCP
+    name = Path(port).resolve().name
+    return Attachment.USB if name.startswith(("ttyACM", "lp")) else Attachment.SERIAL
 
 
 def _group_advice(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 AgentError
 ├── OperatorError            whoever installs or runs the agent must act; `ConfigError` is one (`config`)
-│   └── OutboxBusy           another process holds this outbox
+│   ├── OutboxBusy           another process holds this outbox
+│   ├── FamilyUnusable       no installed package drives a configured protocol, or more than one (`families`)
+│   └── SettingsInvalid      a driver cannot use its settings (`drivers`)
 ├── MachineError             the computer beside the till fails us
 │   ├── OutboxCorrupt        the outbox is not what was written; opening it again sets it aside
-│   └── OutboxFailed         the outbox cannot be read or written: full disk, read-only file system, bad block
+│   ├── OutboxFailed         the outbox cannot be read or written: full disk, read-only file system, bad block
+│   └── JournalUnreadable    the page of the newest job is not what was written; it is set aside
 ├── DeviceError              a device or its line does not do what its manual says; subclassed beside its drivers
 ├── BrokerError              the broker cannot be reached, or refuses us
 │   └── CertificateEnded     its certificate has ended, by the time that a collector told
@@ -38,6 +41,10 @@ class OutboxCorrupt(MachineError):  # noqa: N818 - as above
 
 class OutboxFailed(MachineError):  # noqa: N818 - as above
     """The outbox cannot be read or written now; nothing was changed."""
+
+
+class JournalUnreadable(MachineError):  # noqa: N818 - as above
+    """The page of the newest job is not what was written to it."""
 
 
 class DeviceError(AgentError):

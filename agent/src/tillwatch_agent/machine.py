@@ -153,6 +153,11 @@ def measure(disk_path: Path) -> dict[str, float]:
     return measures | {name: value for name, value in optional.items() if value is not None}
 
 
+def wall_clock_s() -> int:
+    """Read the wall clock: whole seconds since 1970."""
+    return int(time.time())
+
+
 def host_boot_id(proc: Path = Path("/proc")) -> str:
     """Read what the kernel calls this start of the machine; "unknown" where it does not say."""
     try:

@@ -1,103 +1,47 @@
-"""Network evidence: what the kernel says of the link, and what the gateway, the name service and the acquirers answer.
+"""The network's probe: gathers evidence of the way out and of every acquirer, from the link outwards.
 
-Gathers and measures; what it means is `diagnosis`'s. Nothing needs a privilege: the gateway is proved by TCP, where a
-refusal is an answer, since ICMP is off for the unprivileged by default on Linux (`ping_group_range` 1 0). Every wait
-has a limit, and all are asked at once, so that a look takes as long as its slowest part: at worst an acquirer's, which
-is `2 * NAMES_TIMEOUT_S + TCP_TIMEOUT_S * ADDRESSES_MAX + TLS_TIMEOUT_S`, below the poll's 30 s.
+Gathers and measures; what it means is `diagnosis`'s. Every wait has a limit, and all are asked at once, so that a look
+takes as long as its slowest part: at worst an acquirer's, which is below the poll's 30 s. What cannot work is left
+unasked.
+
+A shop's line carries payments and may be metered: at most `pulse.BYTES_PER_S_MAX` on average. A look that the allowance
+does not hold is not made, and what is costly in it, handshakes and replies, goes to the acquirers by turns. A broker is
+not asked here: the agent's own connection to it is the proof, and thousands of terminals would ask at once.
 """
 
-import errno
-import ipaddress
-import socket
-import ssl
-import struct
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Final
 
-import psutil
-
-from tillwatch_agent import resolver
+from tillwatch_agent import reach, resolver
+from tillwatch_agent.asks import http
 from tillwatch_agent.config import AcquirerConfig, NetworkConfig
-from tillwatch_agent.diagnosis import AcquirerEvidence, Connect, Domain, Evidence, Gateway, Names, Tls, diagnose
+from tillwatch_agent.diagnosis import diagnose
+from tillwatch_agent.evidence import (
+    AcquirerEvidence,
+    ClockEvidence,
+    Connect,
+    Domain,
+    Evidence,
+    Gateway,
+    Names,
+    NameServerEvidence,
+    Portal,
+    ServerSaid,
+    WanEvidence,
+)
+from tillwatch_agent.floor import BUILT_AT
 from tillwatch_agent.health import Observation
-from tillwatch_agent.resolver import Found, Lookup
+from tillwatch_agent.interfaces import Kernel, Link
+from tillwatch_agent.pulse import measured
+from tillwatch_agent.reach import AcquirerTarget, Purse, TlsContexts
+from tillwatch_agent.resolver import Lookup
 from tillwatch_protocol.vocabulary import NETWORK_UPLINK
 
-GATEWAY_TIMEOUT_S = 4.0
-"""The kernel gives up asking for a dead neighbour's address after 3 s; that answer is worth waiting for."""
-NAMES_TIMEOUT_S = 4.0
-"""Below the system resolver's own 5 s a server; a till that waits longer at a payment has lost the customer."""
-TCP_TIMEOUT_S = 4.0
-TLS_TIMEOUT_S = 4.0
-
-GATEWAY_TCP_PORTS: Final = (80, 53)
-"""Asked in turn until one is an answer; most shop routers have a page or a name service, the others refuse."""
-
-_RTF_UP, _RTF_GATEWAY = 0x1, 0x2  # linux/route.h
-_IFF_UP = 0x1  # linux/if.h
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kernel:
-    """Where the kernel tells of the network; the roots are a test's to move."""
-
-    proc: Path = Path("/proc")
-    sysfs: Path = Path("/sys")
-    addresses: Callable[[], Mapping[str, list[Any]]] = psutil.net_if_addrs
-
-    def default_route(self) -> "Route | None":
-        """Find the default route with the lowest metric (/proc/net/route, then ipv6_route); None: there is none."""
-        return _ipv4_default(self.proc / "net/route") or _ipv6_default(self.proc / "net/ipv6_route")
-
-    def links(self) -> "tuple[Link, ...]":
-        """List the interfaces but the loopback."""
-        root = self.sysfs / "class/net"
-        names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
-        return tuple(self._link(name) for name in names if name != "lo")
-
-    def _link(self, name: str) -> "Link":
-        directory = self.sysfs / "class/net" / name
-        is_up = bool(int(_read(directory / "flags") or "0", 16) & _IFF_UP)
-        state = _read(directory / "operstate")
-        carrier = _read(directory / "carrier")  # EINVAL while the interface is set down
-        return Link(
-            name=name,
-            is_up=is_up,
-            # Modems and tunnels know no more than "unknown" (Linux, Documentation/networking/operstates.rst).
-            has_carrier=is_up and (carrier == "1" or (carrier is None and state in {"up", "unknown"})),
-            has_address=any(_is_global(address) for address in self.addresses().get(name, [])),
-            carrier_changes=int(_read(directory / "carrier_changes") or "0"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
-    """One interface."""
-
-    name: str
-    is_up: bool
-    has_carrier: bool
-    has_address: bool
-    carrier_changes: int
-
-    @property
-    def rank(self) -> tuple[bool, bool, bool]:
-        """How far out it leads; the greatest stands for the machine when there is no default route."""
-        return self.has_carrier, self.has_address, self.is_up
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
-    """A default route; a point-to-point link has no gateway."""
-
-    interface: str
-    gateway: str | None
-    metric: int
+THREADS_MAX: Final = 24
+"""Sixteen acquirers, four far targets, the gateway, the names, a page: all at once, for the seconds of one look."""
 
 
 class NetworkProbe:
@@ -108,14 +52,21 @@ class NetworkProbe:
     ) -> None:
         self.name = NETWORK_UPLINK
         self.poll_s = network.poll_s
+        self.seen: Evidence | None = None
+        """The evidence of the last look."""
         self._network = network
         self._kernel = kernel or Kernel()
         self._contexts = TlsContexts()
-        self._targets = tuple(AcquirerTarget(acquirer, self._contexts) for acquirer in acquirers)
+        self._purse = Purse()
+        self._targets = tuple(AcquirerTarget(acquirer, self._contexts, self._purse) for acquirer in acquirers)
+        self._turn = 0
 
     def poll(self) -> tuple[Observation, ...]:
-        """Look once; never raises for what a network does."""
-        return diagnose(self.gather())
+        """Look once, if the allowance holds a look; never raises for what a network does."""
+        if not self._purse.pay(self._cost_bytes):
+            return ()
+        self.seen = self.gather()
+        return diagnose(self.seen)
 
     def forget(self) -> None:
         """Drop remembered addresses and read the CA files anew."""
@@ -127,24 +78,25 @@ class NetworkProbe:
         """Nothing is held between looks."""
 
     def gather(self) -> Evidence:
-        """Collect the evidence, from the link outwards; what cannot work is not asked."""
-        evidence, gateway = self._local()
-        if not (evidence.has_link and evidence.has_address and evidence.has_route):
-            return replace(evidence, acquirers=tuple(target.unasked() for target in self._targets))
-        with ThreadPoolExecutor(max_workers=len(self._targets) + 2, thread_name_prefix="network") as pool:
-            asked_gateway = pool.submit(ask_gateway, gateway)
-            asked_names = pool.submit(self._ask_names)
-            asked = [pool.submit(target.ask) for target in self._targets]
-        state, gateway_ms = asked_gateway.result()
-        names, dns_ms = asked_names.result()
-        measured = {"gateway_ms": gateway_ms, "dns_ms": dns_ms}
-        acquirers = tuple(future.result() for future in asked)
-        return replace(
-            evidence,
-            gateway=state,
-            names=names,
-            acquirers=acquirers,
-            measures={**evidence.measures, **{name: ms for name, ms in measured.items() if ms is not None}},
+        """Collect the evidence."""
+        local, gateway = self._local()
+        if not (local.has_link and local.has_address and local.has_route):
+            return replace(local, acquirers=tuple(target.unasked() for target in self._targets))
+        with ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="network") as pool:
+            asked = self._asked(pool, gateway, may_ping=local.may_ping)
+        return self._joined(local, asked)
+
+    @property
+    def _cost_bytes(self) -> int:
+        """What a look costs at most, but for handshakes and replies."""
+        names = sum(not resolver.is_address(target.host) for target in self._targets) + 1
+        far = len(self._network.wan_targets)
+        return (
+            reach.LOOKUP_COST * names
+            + reach.UDP_COST * len(self._kernel.name_servers())
+            + reach.CONNECT_COST * (len(self._targets) + far + len(reach.GATEWAY_TCP_PORTS))
+            + reach.SAMPLES_COST * (1 + bool(far))
+            + (reach.PAGE_COST if self._network.portal_url else 0)
         )
 
     def _local(self) -> tuple[Evidence, str | None]:
@@ -156,200 +108,138 @@ class NetworkProbe:
         gateway = self._network.gateway or (route.gateway if route else None)
         if link is None:
             return Evidence(has_link=False, details={Domain.LINK: "no network interface"}), None
-        facts = {"interface": link.name} | ({"gateway": gateway} if gateway else {})
-        details = {
-            Domain.LINK: f"{link.name} has no carrier" if link.is_up else f"{link.name} is set down",
-            Domain.ADDRESS: link.name,
-            Domain.GATEWAY: gateway or "",
-            Domain.NAMES: self._name_asked() or "",
-        }
         return Evidence(
             has_link=link.has_carrier,
             has_address=link.has_address,
             has_route=route is not None,
-            details=details,
+            may_ping=self._kernel.may_ping(),
+            clock=clock_seen(datetime.now(UTC)),
+            details={
+                Domain.LINK: _link_said(link),
+                Domain.ADDRESS: link.name,
+                Domain.GATEWAY: gateway or "",
+                Domain.NAMES: self._name_asked() or "",
+            },
             measures={"carrier_changes": link.carrier_changes},
-            facts=facts,
+            facts={"interface": link.name} | ({"gateway": gateway} if gateway else {}),
         ), gateway
+
+    def _asked(self, pool: Executor, gateway: str | None, *, may_ping: bool) -> "_Asked":
+        """Ask all at once; where handshakes are too many for the allowance, others have theirs each time."""
+        network, name = self._network, self._name_asked()
+        first = self._turn % max(len(self._targets), 1)
+        self._turn += 1
+        by_turns = sorted(range(len(self._targets)), key=lambda at: (at - first) % len(self._targets))
+        acquirers = {at: pool.submit(self._targets[at].ask) for at in by_turns}
+        return _Asked(
+            gateway=pool.submit(reach.ask_gateway, gateway, may_ping=may_ping),
+            names=pool.submit(_ask_names, name) if name else None,
+            name_servers=tuple(
+                pool.submit(reach.ask_name_server, server, name or "", is_beyond=self._kernel.is_beyond(server))
+                for server in (self._kernel.name_servers() if name else ())
+            ),
+            far=tuple(pool.submit(reach.ask_far, target) for target in network.wan_targets),
+            pulse=pool.submit(reach.sample_far, network.wan_targets),
+            portal=pool.submit(reach.ask_portal, network.portal_url, network.portal_says)
+            if network.portal_url
+            else None,
+            acquirers=tuple(acquirers[at] for at in range(len(self._targets))),
+        )
+
+    def _joined(self, local: Evidence, asked: "_Asked") -> Evidence:
+        """Put the answers beside what the kernel said."""
+        gateway, samples = asked.gateway.result()
+        names, dns_ms = asked.names.result() if asked.names else (Names.NOT_ASKED, None)
+        portal, page, portal_ms = asked.portal.result() if asked.portal else (Portal.NOT_ASKED, None, None)
+        servers = tuple(future.result() for future in asked.name_servers)
+        far = tuple(future.result() for future in asked.far)
+        acquirers = tuple(future.result() for future in asked.acquirers)
+        timed = {"dns_ms": dns_ms, "portal_ms": portal_ms}
+        return replace(
+            local,
+            gateway=gateway,
+            names=names,
+            name_servers=servers,
+            wan=far,
+            portal=portal,
+            acquirers=acquirers,
+            clock=self._clock(page if portal is Portal.OPEN else None, acquirers),
+            details={
+                **local.details,
+                Domain.NAMES: "; ".join(filter(None, (local.details[Domain.NAMES], *map(_server_said, servers)))),
+                Domain.WAN: ", ".join(_silent(far, acquirers)),
+                Domain.PORTAL: _page_said(self._network.portal_url, page),
+            },
+            measures={
+                **local.measures,
+                **measured("gateway", samples),
+                **measured("wan", asked.pulse.result()),
+                **{name: ms for name, ms in timed.items() if ms is not None},
+            },
+        )
+
+    def _clock(self, page: http.Page | None, acquirers: tuple[AcquirerEvidence, ...]) -> ClockEvidence:
+        """Hold the clock against a time server where a certificate was refused for its times, else against a page."""
+        server = self._network.time_server
+        if server and any(seen.verify_code in reach.TIME_CODES for seen in acquirers):
+            offset_s = reach.ask_time(server)
+            if offset_s is not None:
+                return clock_seen(datetime.now(UTC), offset_s=offset_s, source=server)
+        if page and page.date:
+            now = datetime.now(UTC)
+            offset_s = (page.date - now).total_seconds()
+            return clock_seen(now, offset_s=offset_s, source=self._network.portal_url)
+        return clock_seen(datetime.now(UTC))
 
     def _name_asked(self) -> str | None:
         """Take the configured name, else the first acquirer's."""
         names = (target.host for target in self._targets if not resolver.is_address(target.host))
         return self._network.dns_name or next(names, None)
 
-    def _ask_names(self) -> tuple[Names, float | None]:
-        name = self._name_asked()
-        if name is None:
-            return Names.NOT_ASKED, None
-        found, spent_ms = _timed(lambda: resolver.resolve(name, NAMES_TIMEOUT_S))
-        return (Names.FAILED, None) if found.lookup is Lookup.NO_ANSWER else (Names.ANSWERED, spent_ms)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """The questions of one look, under way."""
+
+    gateway: "Future[tuple[Gateway, tuple[float | None, ...]]]"
+    names: "Future[tuple[Names, float | None]] | None"
+    name_servers: "tuple[Future[NameServerEvidence], ...]"
+    far: "tuple[Future[WanEvidence], ...]"
+    pulse: "Future[tuple[float | None, ...]]"
+    portal: "Future[tuple[Portal, http.Page | None, float | None]] | None"
+    acquirers: "tuple[Future[AcquirerEvidence], ...]"
 
 
-class AcquirerTarget:
-    """One acquirer: where it is, and the addresses it had last."""
-
-    def __init__(self, acquirer: AcquirerConfig, contexts: "TlsContexts") -> None:
-        self.host = acquirer.host
-        self._acquirer = acquirer
-        self._contexts = contexts
-        self._remembered: Found | None = None
-
-    def forget(self) -> None:
-        """Drop the remembered addresses."""
-        self._remembered = None
-
-    def unasked(self) -> AcquirerEvidence:
-        """Say that it was not asked."""
-        return AcquirerEvidence(name=self._acquirer.name)
-
-    def ask(self) -> AcquirerEvidence:
-        """Look up, connect, and shake hands, each phase in its time."""
-        found, dns_ms = _timed(lambda: resolver.resolve(self.host, NAMES_TIMEOUT_S))
-        measures = {} if resolver.is_address(self.host) or found.lookup is Lookup.NO_ANSWER else {"dns_ms": dns_ms}
-        seen = AcquirerEvidence(name=self._acquirer.name, measures=measures)
-        if found.lookup is Lookup.NO_SUCH_NAME:
-            return replace(seen, connect=Connect.NO_SUCH_NAME, detail=f"no such name: {self.host}")
-        is_remembered = found.lookup is Lookup.NO_ANSWER
-        if is_remembered and self._remembered is None:
-            return replace(seen, connect=Connect.NO_NAME_SERVICE)
-        known = self._remembered if is_remembered and self._remembered else found
-        self._remembered = known
-        return self._connect(replace(seen, by_remembered_address=is_remembered), known.addresses)
-
-    def _connect(self, seen: AcquirerEvidence, addresses: tuple[str, ...]) -> AcquirerEvidence:
-        """Try the addresses in turn until one answers, if only by a refusal."""
-        for address in addresses:
-            seen = replace(seen, address=address)
-            started_s = time.monotonic()
-            try:
-                connection = socket.create_connection((address, self._acquirer.port), TCP_TIMEOUT_S)
-            except ConnectionRefusedError:
-                return replace(seen, connect=Connect.REFUSED, detail=f"{address} refused")
-            except OSError as error:
-                seen = replace(seen, connect=Connect.SILENT, detail=f"{address}: {error.strerror or 'timed out'}")
-                continue
-            with connection:
-                seen = replace(seen, connect=Connect.CONNECTED, detail=None)
-                seen = _measured(seen, tcp_ms=_ms_since(started_s))
-                return self._shake_hands(seen, connection) if self._acquirer.tls else seen
-        return seen
-
-    def _shake_hands(self, seen: AcquirerEvidence, connection: socket.socket) -> AcquirerEvidence:
-        try:
-            context = self._contexts.of(self._acquirer.ca_file)
-        except OSError as error:
-            return replace(seen, tls=Tls.NO_CA, detail=f"{self._acquirer.ca_file}: {error}")
-        started_s = time.monotonic()
-        connection.settimeout(TLS_TIMEOUT_S)
-        try:
-            with context.wrap_socket(connection, server_hostname=self.host) as secured:
-                seen = _measured(seen, tls_ms=_ms_since(started_s))
-                return replace(seen, tls=Tls.TRUSTED, certificate_days_left=_days_left(secured))
-        except ssl.SSLCertVerificationError as error:
-            return replace(seen, tls=Tls.UNVERIFIED, verify_code=error.verify_code, detail=error.verify_message)
-        except OSError as error:
-            return replace(seen, tls=Tls.FAILED, detail=getattr(error, "reason", None) or error.strerror or "timed out")
+def clock_seen(at: datetime, *, offset_s: float | None = None, source: str | None = None) -> ClockEvidence:
+    """Say how a clock stands against the floor, and against what was told."""
+    return ClockEvidence(at=at, offset_s=offset_s, source=source, is_below_floor=at < BUILT_AT)
 
 
-class TlsContexts:
-    """One TLS context for each CA file, made at its first use: a context with the system's authorities costs 2 MiB."""
-
-    def __init__(self) -> None:
-        self._made: dict[Path | None, ssl.SSLContext] = {}
-        self._lock = threading.Lock()
-
-    def of(self, ca_file: Path | None) -> ssl.SSLContext:
-        """Find or make one; raises `OSError` (`ssl.SSLError` among them) when the file is no CA file."""
-        with self._lock:
-            if ca_file not in self._made:
-                self._made[ca_file] = ssl.create_default_context(cafile=ca_file)
-            return self._made[ca_file]
-
-    def forget(self) -> None:
-        """Read the files anew at the next use."""
-        with self._lock:
-            self._made.clear()
+def _ask_names(name: str) -> tuple[Names, float | None]:
+    found, spent_ms = reach.timed(lambda: resolver.resolve(name, reach.NAMES_TIMEOUT_S))
+    return (Names.FAILED, None) if found.lookup is Lookup.NO_ANSWER else (Names.ANSWERED, spent_ms)
 
 
-def ask_gateway(address: str | None) -> tuple[Gateway, float | None]:
-    """Ask the gateway for a sign of life; the time in ms is that of the sign."""
-    for port in GATEWAY_TCP_PORTS if address else ():
-        started_s = time.monotonic()
-        try:
-            socket.create_connection((address, port), GATEWAY_TIMEOUT_S).close()
-        except ConnectionRefusedError:
-            return Gateway.ALIVE, _ms_since(started_s)
-        except OSError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                return Gateway.DEAD, None
-        else:
-            return Gateway.ALIVE, _ms_since(started_s)
-    return (Gateway.SILENT if address else Gateway.NOT_ASKED), None
+def _link_said(link: Link) -> str:
+    if link.has_carrier:
+        return link.name
+    return f"{link.name} has no carrier" if link.is_up else f"{link.name} is set down"
 
 
-def _ipv4_default(table: Path) -> Route | None:
-    rows = [line.split() for line in (_read(table) or "").splitlines()[1:]]
-    routes = [_ipv4_route(row) for row in rows if len(row) >= _IPV4_COLUMNS and row[1] == row[7] == "00000000"]
-    return min((route for route in routes if route), key=lambda route: route.metric, default=None)
-
-
-_IPV4_COLUMNS, _IPV6_COLUMNS = 8, 10
-
-
-def _ipv4_route(row: list[str]) -> Route | None:
-    """Read a row: interface, destination, gateway, flags, two counts, metric, mask; addresses in machine order."""
-    flags = int(row[3], 16)
-    if not flags & _RTF_UP:
+def _server_said(server: NameServerEvidence) -> str | None:
+    """Tell what a server said that did not do its work."""
+    if server.said is ServerSaid.ANSWERED:
         return None
-    gateway = socket.inet_ntoa(struct.pack("=L", int(row[2], 16))) if flags & _RTF_GATEWAY else None
-    return Route(interface=row[0], gateway=gateway, metric=int(row[6]))
+    code = f" with code {server.rcode}" if server.rcode is not None else ""
+    return f"{server.address} {server.said}{code}"
 
 
-def _ipv6_default(table: Path) -> Route | None:
-    rows = [line.split() for line in (_read(table) or "").splitlines()]
-    routes = [_ipv6_route(row) for row in rows if len(row) >= _IPV6_COLUMNS and row[:2] == ["0" * 32, "00"]]
-    return min((route for route in routes if route), key=lambda route: route.metric, default=None)
+def _silent(far: Iterable[WanEvidence], acquirers: Iterable[AcquirerEvidence]) -> tuple[str, ...]:
+    targets = [seen.target for seen in far if seen.connect is Connect.SILENT]
+    return (*targets, *(seen.address or seen.name for seen in acquirers if seen.connect is Connect.SILENT))
 
 
-def _ipv6_route(row: list[str]) -> Route | None:
-    """Read a row: destination, its length, source, its length, next hop, metric, ..., flags, interface."""
-    flags, interface = int(row[8], 16), row[9]
-    if not flags & _RTF_UP or interface == "lo":
-        return None
-    hop = ipaddress.IPv6Address(bytes.fromhex(row[4]))
-    scoped = f"{hop}%{interface}" if hop.is_link_local else str(hop)
-    return Route(interface=interface, gateway=scoped if flags & _RTF_GATEWAY else None, metric=int(row[5], 16))
-
-
-def _is_global(address: Any) -> bool:
-    """Whether an address leads anywhere: what a machine gives itself for want of a lease does not."""
-    if address.family not in {socket.AF_INET, socket.AF_INET6}:
-        return False
-    parsed = ipaddress.ip_address(address.address.partition("%")[0])
-    return not (parsed.is_link_local or parsed.is_loopback)
-
-
-def _days_left(secured: ssl.SSLSocket) -> float | None:
-    certificate = secured.getpeercert() or {}
-    until = certificate.get("notAfter")
-    return (ssl.cert_time_to_seconds(until) - time.time()) / 86_400 if isinstance(until, str) else None
-
-
-def _measured(seen: AcquirerEvidence, **measures: float) -> AcquirerEvidence:
-    return replace(seen, measures={**seen.measures, **measures})
-
-
-def _timed(call: Callable[[], Found]) -> tuple[Found, float]:
-    started_s = time.monotonic()
-    return call(), _ms_since(started_s)
-
-
-def _ms_since(started_s: float) -> float:
-    return round((time.monotonic() - started_s) * 1000, 1)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
+def _page_said(url: str | None, page: http.Page | None) -> str:
+    if page is None:
+        return url or ""
+    return f"{url}: status {page.status}" + (f", to {page.location}" if page.location else "")

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from tillwatch_agent.backlog import EVENTS_MAX, Backlog, Entry, Happening, Verdict, renumbered
 from tillwatch_agent.errors import MachineError, OutboxBusy, OutboxCorrupt, OutboxFailed
 from tillwatch_protocol.event import Event
+from tillwatch_protocol.process import start_count
 
 MEMORY = ":memory:"
 
@@ -182,8 +183,11 @@ class Outbox:
         self.backlog = Backlog(entries=map(_entry, events, payloads), event_seq_last=last, events_max=self._events_max)
 
     def see_epoch(self, collector_epoch: int) -> None:
-        """Remember the highest collector epoch: one that comes back lower was restored from a backup."""
-        if collector_epoch > self.collector_epoch_seen:
+        """Remember the highest collector epoch: one that comes back lower was restored from a backup.
+
+        So was one that has counted as many starts under another salt: the first of them is remembered, and told.
+        """
+        if start_count(collector_epoch) > start_count(self.collector_epoch_seen):
             with self._transaction() as transaction:
                 transaction.execute("UPDATE stream SET collector_epoch_seen = ?", (collector_epoch,))
             self.collector_epoch_seen = collector_epoch

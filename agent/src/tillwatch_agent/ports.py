@@ -25,7 +25,7 @@ import socket
 import termios
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -33,7 +33,7 @@ import serial
 from serial.tools import list_ports
 
 from tillwatch_agent import resolver, usb
-from tillwatch_agent.config import Parity, PrinterConfig
+from tillwatch_agent.config import LineConfig, Parity
 from tillwatch_agent.drivers import Attachment
 from tillwatch_agent.errors import DeviceError, OwnError
 
@@ -42,6 +42,8 @@ CONNECT_TIMEOUT_S = 2.0
 WRITE_TIMEOUT_S = 1.0
 """Three bytes at 1200 baud take 25 ms; longer means that the other side holds us off."""
 READ_BYTES_MAX = 4096
+ANSWER_BYTES_MAX = 64 * 1024
+"""No driver waits for more than some kilobytes; what goes on past this is noise, whatever the driver says of it."""
 DRAINED_BYTES_MAX = 64 * 1024
 """A line that still talks after this much is not going to be quiet."""
 DRAIN_READS_MAX = 1024
@@ -92,7 +94,7 @@ class Port(ABC):
     _ends_when_empty: ClassVar[bool] = True
     """Whether being readable with nothing to read means that the other side hung up."""
 
-    def __init__(self, *, name: str, allowed: frozenset[bytes]) -> None:
+    def __init__(self, *, name: str, allowed: Container[bytes]) -> None:
         self.name = name
         self._allowed = allowed
         self._written_at_s = -math.inf
@@ -134,7 +136,7 @@ class Port(ABC):
         self.write(request)
         deadline_s = time.monotonic() + timeout_s
         received = b""
-        while not is_answered(received):
+        while len(received) < ANSWER_BYTES_MAX and not is_answered(received):
             data = self.read(deadline_s - time.monotonic())
             if not data:
                 return received
@@ -180,7 +182,7 @@ class SerialPort(Port):
         self,
         *,
         name: str,
-        allowed: frozenset[bytes],
+        allowed: Container[bytes],
         locate: Callable[[], Path],
         baud_rate: int = 9600,
         parity: Parity = Parity.NONE,
@@ -234,7 +236,7 @@ class UsbPrinterPort(Port):
     attachment = Attachment.USB
     _ends_when_empty = False
 
-    def __init__(self, *, name: str, allowed: frozenset[bytes], locate: Callable[[], Path]) -> None:
+    def __init__(self, *, name: str, allowed: Container[bytes], locate: Callable[[], Path]) -> None:
         super().__init__(name=name, allowed=allowed)
         self._locate = locate
         self._fd: int | None = None
@@ -264,7 +266,7 @@ class TcpPort(Port):
 
     attachment = Attachment.TCP
 
-    def __init__(self, *, name: str, allowed: frozenset[bytes], host: str, tcp_port: int) -> None:
+    def __init__(self, *, name: str, allowed: Container[bytes], host: str, tcp_port: int) -> None:
         super().__init__(name=name, allowed=allowed)
         self._host = host
         self._tcp_port = tcp_port
@@ -295,30 +297,30 @@ class TcpPort(Port):
         return _open_fd(self._socket.fileno if self._socket else None, self.name)
 
 
-def for_printer(printer: PrinterConfig, allowed: frozenset[bytes]) -> Port:
-    """Build the port that a printer's configuration names; opens nothing."""
-    if tcp := re.fullmatch(r"tcp://(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:/]+)):(?P<port>\d+)", printer.port):
+def for_bytes(line: LineConfig, allowed: Container[bytes]) -> Port:
+    """Build the port that a device's configuration names, for what is said in plain bytes; opens nothing."""
+    if tcp := re.fullmatch(r"tcp://(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:/]+)):(?P<port>\d+)", line.port):
         host = tcp["v6"] or tcp["host"]
-        return TcpPort(name=printer.port, allowed=allowed, host=host, tcp_port=int(tcp["port"]))
-    if printer.port.startswith("/dev/usb/"):
-        return UsbPrinterPort(name=printer.port, allowed=allowed, locate=lambda: locate(printer, "usbmisc"))
+        return TcpPort(name=line.port, allowed=allowed, host=host, tcp_port=int(tcp["port"]))
+    if line.port.startswith("/dev/usb/"):
+        return UsbPrinterPort(name=line.port, allowed=allowed, locate=lambda: locate(line, "usbmisc"))
     return SerialPort(
-        name=printer.port,
+        name=line.port,
         allowed=allowed,
-        locate=lambda: locate(printer, "tty"),
-        baud_rate=printer.baud_rate,
-        parity=printer.parity,
-        stop_bits=printer.stop_bits,
+        locate=lambda: locate(line, "tty"),
+        baud_rate=line.baud_rate,
+        parity=line.parity,
+        stop_bits=line.stop_bits,
     )
 
 
-def locate(printer: PrinterConfig, subsystem: str, sysfs: Path = usb.SYSFS) -> Path:
+def locate(line: LineConfig, subsystem: str, sysfs: Path = usb.SYSFS) -> Path:
     """Find the node to open now: the configured one, or where ids are configured the one that has them.
 
     Raises `PortAbsent` where no node has the ids, or several have and the configured path is none of them.
     """
-    path = Path(printer.port)
-    ids = printer.usb_ids
+    path = Path(line.port)
+    ids = line.usb_ids
     if ids is None:
         return path
     owned = usb.nodes(ids, subsystem, sysfs)
@@ -327,10 +329,10 @@ def locate(printer: PrinterConfig, subsystem: str, sysfs: Path = usb.SYSFS) -> P
         case [node]:
             return node
         case []:
-            raise PortAbsent(f"{printer.port}: no {subsystem} node belongs to USB device {ids}")
+            raise PortAbsent(f"{line.port}: no {subsystem} node belongs to USB device {ids}")
         case many:
             names = ", ".join(map(str, many))
-            raise PortAbsent(f"{printer.port}: several nodes belong to {ids} ({names}); name one by its by-path link")
+            raise PortAbsent(f"{line.port}: several nodes belong to {ids} ({names}); name one by its by-path link")
 
 
 def seen() -> tuple[str, ...]:

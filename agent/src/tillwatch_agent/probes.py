@@ -8,16 +8,31 @@ import logging
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from tillwatch_agent import ports
-from tillwatch_agent.config import AgentConfig, PrinterConfig
-from tillwatch_agent.drivers import SILENT_POWER_STATES, Ask, Attachment, escpos
+from tillwatch_agent import config as configuration
+from tillwatch_agent import families, machine, ports, updates
+from tillwatch_agent.config import AgentConfig, ConfigError, LineConfig, PaymentDeviceConfig
+from tillwatch_agent.drivers import (
+    SILENT_POWER_STATES,
+    Ask,
+    Attachment,
+    Device,
+    Driver,
+    Looked,
+    Occasion,
+    Timing,
+    Transport,
+)
 from tillwatch_agent.health import Observation
+from tillwatch_agent.https_port import HttpsPort, PortUntrusted
+from tillwatch_agent.installer.disk import Disk
 from tillwatch_agent.machine import MachineProbe
 from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.ports import Port, PortAbsent, PortBusy, PortError, PortLost, PortRefused
+from tillwatch_agent.power import PowerProbe
 from tillwatch_agent.usb import UsbProbe, not_attached
+from tillwatch_agent.usb_control import UsbControlPort
 from tillwatch_protocol.vocabulary import ConditionCode, Health, PowerState
 
 _log = logging.getLogger(__name__)
@@ -55,10 +70,8 @@ class Probe(Protocol):
 
 
 def build(config: AgentConfig) -> tuple[Probe, ...]:
-    """Make every probe that a configuration asks for; opens nothing."""
-    probes: list[Probe] = [
-        PrinterProbe(printer, ports.for_printer(printer, escpos.ALLOWED)) for printer in config.printer
-    ]
+    """Make every probe that a configuration asks for; opens nothing. Raises `OperatorError` for a driver's settings."""
+    probes: list[Probe] = [_device_probe(line) for line in config.lines]
     probes += [
         UsbProbe(component=device.component, ids=device.usb_ids, poll_s=device.poll_s) for device in config.usb_device
     ]
@@ -66,19 +79,23 @@ def build(config: AgentConfig) -> tuple[Probe, ...]:
         probes.append(NetworkProbe(network=config.network, acquirers=config.acquirer))
     if config.machine.enabled:
         probes.append(MachineProbe(config.machine))
+        probes.append(PowerProbe(poll_s=config.machine.poll_s))
+    set_up = updates.products(config.update, Disk())
+    probes += [updates.ProductProbe(name, product, machine.host_boot_id()) for name, product in set_up.items()]
     return tuple(probes)
 
 
-class PrinterProbe:
-    """One printer through one port; a busy port is left alone for ever longer."""
+class DeviceProbe:
+    """One device by its driver, through one port; a busy port is left alone for ever longer."""
 
-    def __init__(self, printer: PrinterConfig, port: Port, *, timing: escpos.Timing | None = None) -> None:
-        self.name, *_ = printer.components
-        self.poll_s = printer.poll_s
-        self._printer = printer
+    def __init__(self, driver: Driver, port: Port, *, poll_s: float, timing: Timing | None = None) -> None:
+        self.name, *_ = driver.components
+        self.poll_s = poll_s
+        self._driver = driver
         self._port = port
-        self._timing = timing or escpos.Timing()
-        self._memory = escpos.Memory()
+        self._timing = timing or driver.timing
+        self._memory: Any = None
+        self._look_no = 0
         self._last: tuple[Observation, ...] = ()
         self._busy_polls = 0
         self._polls_to_skip = 0
@@ -93,8 +110,8 @@ class PrinterProbe:
         return self._last
 
     def forget(self) -> None:
-        """Learn the printer's capabilities anew."""
-        self._memory = escpos.Memory()
+        """Learn the device's capabilities anew."""
+        self._memory = None
         self._polls_to_skip = self._busy_polls = 0
 
     def close(self) -> None:
@@ -106,18 +123,19 @@ class PrinterProbe:
             seen = self._talk()
         except PortError as error:
             return self._without_port(error)
+        except Exception as error:  # noqa: BLE001 - a driver may be anybody's; its mistake is told of its device alone
+            return self._failed(error)
         self._busy_polls = 0
         self._memory = seen.memory
-        level = self._printer.drawer_open_level
-        return escpos.observe(
-            seen, name=self._printer.name, attachment=self._port.attachment, drawer_open_level=level and level.value
-        )
+        return seen.observations
 
-    def _talk(self) -> escpos.Look:
+    def _talk(self) -> Looked:
         for attempt in range(ATTEMPTS_MAX):
             try:
                 self._port.open()
-                return converse(self._port, escpos.look(self._memory), self._timing)
+                occasion = Occasion(attachment=self._port.attachment, look_no=self._look_no)
+                self._look_no += 1
+                return converse(self._port, self._driver.look(self._memory, occasion), self._timing)
             except PortLost:
                 if attempt == ATTEMPTS_MAX - 1:
                     raise
@@ -130,10 +148,22 @@ class PrinterProbe:
         self._busy_polls = min(max(2 * self._busy_polls, 1), BUSY_POLLS_MAX) if is_busy else 0
         self._polls_to_skip = self._busy_polls
         if not is_busy:
-            self._memory = escpos.Memory()
-        printer = without_port(self.name, error, self._port.attachment)
-        drawers = [escpos.drawer_unknown(printer, name) for name in self._printer.components[1:]]
-        return (printer, *drawers)
+            self._memory = None
+        return self._untold(without_port(self.name, error, self._port.attachment))
+
+    def _failed(self, error: Exception) -> tuple[Observation, ...]:
+        reason = ConditionCode.DRIVER_FAILED
+        said = {reason: f"{type(error).__name__}: {error}"}
+        self._memory = None
+        return self._untold(
+            Observation(component=self.name, health=Health.UNKNOWN, reason=reason, true_codes=dict(said))
+        )
+
+    def _untold(self, device: Observation) -> tuple[Observation, ...]:
+        """Say of what hangs at a device that cannot be asked: unknown, for the device's reason."""
+        reason = device.reason or ConditionCode.NO_RESPONSE
+        others = self._driver.components[1:]
+        return (device, *(Observation(component=name, health=Health.UNKNOWN, reason=reason) for name in others))
 
     def _log_turn(self, before: tuple[Observation, ...]) -> None:
         """Log the first look of a kind and the recovery, never the repetition."""
@@ -146,7 +176,41 @@ class PrinterProbe:
             _log.warning("%s: %s (%s)", self.name, now, self._last[0].true_codes.get(now))
 
 
-def converse(port: Port, talk: Generator[Ask, bytes, _Seen], timing: escpos.Timing) -> _Seen:
+def _device_probe(line: LineConfig) -> DeviceProbe:
+    secret_file = line.password_file if isinstance(line, PaymentDeviceConfig) else None
+    secret = {"password": configuration.read_secret(secret_file)} if secret_file else {}
+    device = Device(
+        kind=line.component_kind,
+        name=line.name,
+        settings={**line.driver_settings, **secret},
+        started_s=machine.wall_clock_s(),
+    )
+    driver = families.driver(line.protocol, device)
+    return DeviceProbe(driver, _port(line, driver), poll_s=line.poll_s)
+
+
+def _port(line: LineConfig, driver: Driver) -> Port:
+    """Build what carries a driver's requests; raises `ConfigError` where the configured port cannot."""
+    is_https = line.port.startswith("https://")
+    if is_https is not (driver.transport is Transport.HTTPS):
+        expected = "https://host:port" if driver.transport is Transport.HTTPS else "a serial line or tcp://host:port"
+        raise ConfigError(f"{driver.components[0]}: port: expected {expected} for {line.protocol}, got {line.port}")
+    if is_https:
+        return HttpsPort(
+            url=line.port,
+            allowed=driver.allowed,
+            ca_file=line.ca_file if isinstance(line, PaymentDeviceConfig) else None,
+            server_name=line.server_name if isinstance(line, PaymentDeviceConfig) else None,
+        )
+    if driver.transport is Transport.USB_CONTROL:
+        if not line.port.startswith("/dev/usb/"):
+            said = f"expected /dev/usb/lp0 or the like for {line.protocol}, got {line.port}"
+            raise ConfigError(f"{driver.components[0]}: port: {said}")
+        return UsbControlPort(name=line.port, allowed=driver.allowed, locate=lambda: ports.locate(line, "usbmisc"))
+    return ports.for_bytes(line, driver.allowed)
+
+
+def converse(port: Port, talk: Generator[Ask, bytes, _Seen], timing: Timing) -> _Seen:
     """Run a driver's talk over an open port: drain, ask, gather, until it returns."""
     received: bytes | None = None
     while True:
@@ -190,6 +254,8 @@ def without_port(component: str, error: PortError, attachment: Attachment) -> Ob
             reason, power_state = ConditionCode.PORT_BUSY, PowerState.UNKNOWN
         case PortRefused():
             reason, power_state = ConditionCode.PORT_REFUSED, PowerState.UNKNOWN
+        case PortUntrusted():
+            reason, power_state = error.code, SILENT_POWER_STATES[attachment]
         case PortLost():
             reason, power_state = ConditionCode.NO_RESPONSE, SILENT_POWER_STATES[attachment]
         case _:

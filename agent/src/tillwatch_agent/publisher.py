@@ -51,6 +51,7 @@ from tillwatch_agent.core import (
     Publish,
     Received,
     Subscribe,
+    Work,
 )
 from tillwatch_agent.errors import CertificateEnded, OperatorError
 from tillwatch_protocol.vocabulary import EVENTS_IN_FLIGHT_MAX
@@ -247,7 +248,7 @@ class Publisher:
         return time.monotonic() - line.heard_at_s if line and line.state is _State.UP else 0.0
 
     def carry_out(self, effect: Effect) -> None:
-        """Do what a core asks for; `Forget` is not for a publisher."""
+        """Do what a core asks for; `Forget` and `Work` are not for a publisher."""
         match effect:
             case Connect():
                 self._connect(effect.will, effect.judging)
@@ -257,7 +258,7 @@ class Publisher:
                 self._post(lambda line: line.publish(effect.outgoing))
             case Disconnect():
                 self._renounce(lambda line: line.hang_up())
-            case Forget():
+            case Forget() | Work():
                 pass
 
     def sign_in(self, judging: Judging = BY_WALL) -> None:

@@ -9,7 +9,8 @@ answers pings: the connection is dropped and built anew. The main thread itself:
 service manager starts it again. A disk that takes nothing does not stop the watching: the outbox is then held in
 memory.
 
-SIGTERM and SIGINT stop it: the event and the farewell leave first.
+A job's threads (`updates`) run only while one does. SIGTERM and SIGINT stop the agent: the event and the farewell leave
+first. It stops in the same way, with an exit code of its own, when another release of itself is to be started.
 """
 
 import contextlib
@@ -29,14 +30,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tillwatch_agent import certificates, machine
+from tillwatch_agent import certificates, machine, updates
 from tillwatch_agent import config as configuration
-from tillwatch_agent.core import ConnectionLost, Core, CoreSettings, Forget, Input, Observed, Stop, Tick
+from tillwatch_agent.core import (
+    ConnectionLost,
+    Core,
+    CoreSettings,
+    Forget,
+    Input,
+    Observed,
+    Stop,
+    Tick,
+    Work,
+    Worked,
+)
 from tillwatch_agent.errors import OperatorError, OutboxCorrupt, OutboxFailed
 from tillwatch_agent.health import Observation
+from tillwatch_agent.installer.disk import Disk
+from tillwatch_agent.jobs import Jobs
 from tillwatch_agent.moment import Moment, tellable
 from tillwatch_agent.outbox import MEMORY, Outbox
 from tillwatch_agent.publisher import Broker, Loop, Publisher
+from tillwatch_agent.updates import EXIT_RESTART, Updates
 
 if TYPE_CHECKING:
     from tillwatch_agent.config import AgentConfig, BrokerConfig
@@ -154,7 +169,10 @@ class Runtime:
         self._broker = broker(config.broker)
         self._queue: queue.SimpleQueue[Input | _Watch | _Wake] = queue.SimpleQueue()
         self._outbox = _outbox(config.state_dir / OUTBOX_FILE)
-        self._core = Core(core_settings(config, probes), self._outbox, random.SystemRandom(), clocks())
+        self._exit_code = 0
+        settings = core_settings(config, probes)
+        self._updates, jobs = self._update_threads(config, settings)
+        self._core = Core(settings, self._outbox, random.SystemRandom(), clocks(), jobs)
         self._watches = [_Watch(probe, self._queue.put) for probe in probes]
         self._watchdog = Watchdog(end_process)
         self._woken = False
@@ -175,7 +193,7 @@ class Runtime:
             return EXIT_OUTBOX
         finally:
             self._close()
-        return 0
+        return self._exit_code
 
     def _turn_until_stopped(self) -> None:
         self._give(Tick())
@@ -205,8 +223,36 @@ class Runtime:
             if isinstance(effect, Forget):
                 for watch in self._watches:
                     watch.forget()
+            elif isinstance(effect, Work):
+                if self._updates is not None:
+                    self._updates.carry_out(effect.effect, effect.told_at)
             else:
                 self._publisher.carry_out(effect)
+
+    def _update_threads(self, config: "AgentConfig", settings: CoreSettings) -> tuple[Updates | None, Jobs | None]:
+        """Prepare what takes jobs; nothing where no product is set up."""
+        if not config.update.products:
+            return None, None
+        source = updates.Source(
+            config=config.update, folder=config.state_dir / updates.UPDATE_FOLDER, agent_version=settings.agent_version
+        )
+        disk = Disk()
+        threads = updates.begin(
+            source,
+            updates.products(config.update, disk),
+            host_boot_id=settings.host_boot_id,
+            now_s=lambda: self._clocks().monotonic_s,
+            put=lambda result: self.put(Worked(result)),
+            end_process=self._restart,
+        )
+        store = updates.JobFile(source.folder / updates.JOB_FILE, disk)
+        told = updates.settings(config, settings.host_boot_id)
+        return threads, Jobs(told, store, random.SystemRandom(), self._clocks())
+
+    def _restart(self) -> None:
+        """Stop, so that the launcher starts what is on trial; from any thread."""
+        self._exit_code = EXIT_RESTART
+        self.put(Stop())
 
     def _look_after_publisher(self) -> None:
         quiet_s = self._publisher.quiet_s
@@ -233,6 +279,8 @@ class Runtime:
 
     def _close(self) -> None:
         self._watchdog.stop()
+        if self._updates is not None:
+            self._updates.stop()
         for watch in self._watches:
             watch.stop()
         self._loop.stop()

@@ -25,7 +25,6 @@ from tillwatch_collector.broker import EmbeddedBroker
 from tillwatch_collector.config import BrokerConfig, CollectorConfig, ConfigError
 from tillwatch_collector.courier import Courier
 from tillwatch_collector.desk import Desk
-from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.domain.outage import NodeKind, OutageSettings
 from tillwatch_collector.engine import Clock, Engine, EngineSettings
 from tillwatch_collector.errors import OperatorError, StoreUnavailable
@@ -40,6 +39,7 @@ from tillwatch_collector.overview import Overview
 from tillwatch_collector.releases import Refresher, Shelf
 from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.session import Store
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
 __all__ = ["DataDirInUse", "RolesApartUnsupported", "WebAddressTaken", "data_dir_held", "endpoint", "run", "serve"]
 
@@ -183,7 +183,7 @@ class Collector:
             alive_s=max(ALIVE_S_MIN, ALIVE_KEEPALIVES * keepalive_s),
         )
         with self._store.transaction() as repository:
-            epoch = epochs.begin(repository, secrets.randbits(SALT_BITS), self._started_at)
+            epoch = epochs.begin(repository, secrets.randbits(EPOCH_SALT_BITS), self._started_at)
         broker = None if config.broker else _embedded_broker(config, self._process, self._stack)
         way = endpoint(config.broker) if config.broker else _way_to(broker, self._process)
         return Works(

@@ -8,7 +8,6 @@ A change violates this when one part learns from the other what a process beside
 
 import secrets
 
-from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.flows import dispatch
 from tillwatch_collector.intake import Clock, EngineSettings, Intake, Link
 from tillwatch_collector.metrics import Metrics
@@ -17,6 +16,7 @@ from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.session import Store
 from tillwatch_collector.ticking import FLEET_EVERY_S, Ticker
 from tillwatch_collector.upkeep import Keeper
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
 __all__ = ["Clock", "Engine", "EngineSettings", "Link"]
 
@@ -104,4 +104,4 @@ class Engine:
 
 
 def _salt() -> int:
-    return secrets.randbits(SALT_BITS)
+    return secrets.randbits(EPOCH_SALT_BITS)

@@ -1,8 +1,18 @@
 """What a collector process says of itself: its state, with the epoch that agents remember, and its canary."""
 
 from enum import StrEnum
+from typing import Final
 
 from tillwatch_protocol.vocabulary import PROTOCOL_VERSION, Count, Frozen, Identifier, Ordinal, ProcessName
+
+EPOCH_SALT_BITS: Final = 20
+"""Of an epoch the lowest: two databases that went apart have counted their starts alike, the salt tells them apart. One
+in a million that it does not."""
+
+
+def start_count(collector_epoch: int) -> int:
+    """Return how many starts an epoch counts; epochs are compared by it alone."""
+    return collector_epoch >> EPOCH_SALT_BITS
 
 
 class ProcessLife(StrEnum):

@@ -144,6 +144,7 @@ class Kind:
     PIN_PAD = "pin_pad"
     SCANNER = "scanner"
     MODEM = "modem"
+    POS_POWER = "pos_power"
     NETWORK = "network"
     ACQUIRER = "acquirer"
     MACHINE = "machine"
@@ -168,6 +169,7 @@ class ConditionCode:
     PORT_REFUSED = "port_refused"
     NOT_ATTACHED = "not_attached"
     STALE = "stale"
+    DRIVER_FAILED = "driver_failed"
     # a printer
     PAPER_END = "paper_end"
     PAPER_NEAR_END = "paper_near_end"
@@ -176,16 +178,42 @@ class ConditionCode:
     UNRECOVERABLE_ERROR = "unrecoverable_error"
     RECOVERABLE_ERROR = "recoverable_error"
     HEAD_HOT = "head_hot"
+    MECHANICAL_ERROR = "mechanical_error"
+    PAPER_JAM = "paper_jam"
+    DEVICE_ERROR = "device_error"
     OFFLINE = "offline"
     # a cash drawer
     DRAWER_OPEN = "drawer_open"
+    # a modem
+    SIM_ABSENT = "sim_absent"
+    SIM_LOCKED = "sim_locked"
+    SIM_FAILURE = "sim_failure"
+    REGISTRATION_DENIED = "registration_denied"
+    SIGNAL_WEAK = "signal_weak"
+    # a payment device
+    READER_FAILURE = "reader_failure"
+    PIN_PAD_FAILURE = "pin_pad_failure"
+    SECURITY_FAILURE = "security_failure"
+    OUT_OF_ORDER = "out_of_order"
+    SETUP_REQUIRED = "setup_required"
+    IN_MAINTENANCE = "in_maintenance"
+    HOST_UNREACHABLE = "host_unreachable"
+    MEMORY_FULL = "memory_full"
+    CARD_LEFT = "card_left"
+    SUPPLY_LOW = "supply_low"
+    # power
+    ON_BATTERY = "on_battery"
+    BATTERY_LOW = "battery_low"
+    BATTERY_BAD = "battery_bad"
     # the network
+    NOT_REGISTERED = "not_registered"
     LINK_DOWN = "link_down"
     NO_ADDRESS = "no_address"
     NO_ROUTE = "no_route"
     GATEWAY_UNREACHABLE = "gateway_unreachable"
     DNS_FAILURE = "dns_failure"
     WAN_UNREACHABLE = "wan_unreachable"
+    CAPTIVE_PORTAL = "captive_portal"
     # an acquirer
     TCP_FAILURE = "tcp_failure"
     TCP_REFUSED = "tcp_refused"
@@ -193,6 +221,7 @@ class ConditionCode:
     CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_UNTRUSTED = "certificate_untrusted"
     CERTIFICATE_EXPIRING = "certificate_expiring"
+    REPLY_FAILURE = "reply_failure"
     # the machine
     DISK_LOW = "disk_low"
     MEMORY_LOW = "memory_low"
@@ -211,6 +240,7 @@ AVAILABILITY_CODES = frozenset(
         ConditionCode.PORT_REFUSED,
         ConditionCode.NOT_ATTACHED,
         ConditionCode.STALE,
+        ConditionCode.DRIVER_FAILED,
     }
 )
 """Whether a device can be asked at all: these exclude each other, and every look judges each of them."""

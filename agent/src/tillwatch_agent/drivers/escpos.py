@@ -1,21 +1,24 @@
-"""ESC/POS receipt printers: the four real-time status answers, and who the printer is.
+"""ESC/POS receipt printers: the four real-time status answers, automatic status beside them, and who the printer is.
 
 A look asks DLE EOT 1 to 4 (10 04 n), which a serial printer answers at once even when it is offline, out of paper or
 its buffer is full (Epson TM-T88III specification, p. 82). Each answer is one byte whose fixed bits are checked; XON and
-XOFF may come at any time and are skipped, as is automatic status that a till has switched on. All that can be expressed
-is in `Request`: nothing that recovers, clears, prints or opens (DLE ENQ, DLE DC4; TM-H5000, p. 64).
+XOFF may come at any time and are skipped. All that can be expressed is in `Request`: nothing that recovers, clears,
+prints or opens (DLE ENQ, DLE DC4; TM-H5000, p. 64).
 
 What is decided here:
 - **Silence is unknown, never ok.** A request without an answer judges nothing; a look without any is `no_response`.
 - **Garbage is unknown.** One reply that is no status byte is forgiven as noise and asked again; the second ends the
   look as `garbled_response`. A byte off a line at the wrong speed passes the fixed bits once in sixteen, so a look that
   forgave more would sooner or later believe one. A Star in its own mode ends here: it takes 10 04 n for EOT and answers
-  by another pattern (azmanual.top 142740, p. 82), and twice where n is itself an EOT.
+  by another pattern (azmanual.top 142740, p. 186), and twice where n is itself an EOT; when all that came fits that
+  pattern, the look says so.
 - **A late answer is not another's answer.** After a missing answer the next question waits until `Timing.late_s` have
   passed since the last one, and a look asks on only to learn. What was learned while answers came late is not kept.
+- **Automatic status is read and never asked for.** GS a would change what the till receives. Where a till has switched
+  it on, four bytes may come at any time; they fill in what was not answered, an answer always outranks them.
 - **Which n a printer answers is learned**, and the others are not asked: the Custom P80C answers only n = 2
   (easymanua, p. 59), the MOB-58 n = 1 and 4 (manualshive 1744413, p. 13). Silence forgets it: what comes back may be
-  another printer.
+  another printer. What its model does not tell at all is data (`escpos_limits`).
 - **While the cover is open, paper is not judged**: its detection may be incorrect (Epson TM-T88, p. 44). Nor is the
   head's heat: the same bit means a cover opened while printing (TM-T88III, p. 84).
 - **One cause, one condition.** `offline` is judged only when nothing that the printer tells explains it;
@@ -30,7 +33,21 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Final
 
-from tillwatch_agent.drivers import SILENT_POWER_STATES, Ask, Attachment
+from tillwatch_agent.drivers import (
+    Ask,
+    Attachment,
+    Device,
+    Looked,
+    Occasion,
+    SettingsInvalid,
+    Talk,
+    Timing,
+    Transport,
+    excerpt,
+    garbled,
+    unanswered,
+)
+from tillwatch_agent.drivers.escpos_limits import NONE, Limit, limit_of
 from tillwatch_agent.health import Observation
 from tillwatch_protocol.vocabulary import ConditionCode, Health, Kind, PowerState
 
@@ -46,6 +63,8 @@ class Request(Enum):
     MAKER = b"\x1d\x49\x42"
     MODEL = b"\x1d\x49\x43"
     SERIAL_NUMBER = b"\x1d\x49\x44"
+    MODEL_ID = b"\x1d\x49\x01"
+    TYPE_ID = b"\x1d\x49\x02"
 
 
 ALLOWED: Final = frozenset(request.value for request in Request)
@@ -60,17 +79,8 @@ IDENTITIES: Final = {
 }
 """GS I n in the order asked, and the fact that each answer is (TM-J2000, p. 469)."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timing:
-    """How long to wait for what. No manual gives a response time; clients by others wait 1 to 3 s."""
-
-    reply_s: float = 0.5
-    """For the first byte of an answer; with two more tries it lies within what others wait."""
-    late_s: float = 3.0
-    """How late an answer can come and still not be taken for another's; the longest that others wait."""
-    settle_s: float = 0.03
-    """Past an answer, for a second byte that a printer would not send: thirty characters at 9600 baud."""
+NUMBERS: Final = (Request.MODEL_ID, Request.TYPE_ID)
+"""GS I n of one byte, which older printers answer as well (TM-T81, p. 110)."""
 
 
 REPLY_BYTES_MAX = 64
@@ -89,6 +99,7 @@ _FIXED, _STATUS, _AUTOMATIC, _LATER_FIXED = 0x93, 0x12, 0x10, 0x90
 _DRAWER_HIGH, _OFFLINE = 0x04, 0x08  # n = 1
 _FED_BY_BUTTON, _PAPER_STOP, _ERROR = 0x08, 0x20, 0x40  # n = 2
 _NEAR_END, _END = 0x0C, 0x60  # n = 4; of each pair of bits both are set or none
+_HAS_CUTTER = 0x02  # GS I 2
 
 _BITS: Final = (
     (Request.OFFLINE_CAUSE, 0x04, ConditionCode.COVER_OPEN),
@@ -123,6 +134,8 @@ class Reply:
     kind: ReplyKind
     status: int = 0
     detail: str | None = None
+    automatic: bytes = b""
+    """The newest whole automatic status that came beside it: four bytes, or none."""
 
 
 class Trouble(StrEnum):
@@ -160,6 +173,7 @@ class Look:
     memory: Memory
     trouble: Trouble | None = None
     detail: str | None = None
+    limit: Limit = NONE
 
 
 @dataclass(kw_only=True, slots=True)
@@ -172,6 +186,9 @@ class _Line:
     unanswered: int = 0
     is_prompt: bool = True
     """Every answer came at the first try."""
+    is_star_like: bool = True
+    """All garbage so far is what a Star in line mode answers."""
+    automatic: bytes = b""
     detail: str | None = None
 
     @property
@@ -184,7 +201,50 @@ class _Line:
         self.detail = reply.detail or self.detail
 
 
-def look(memory: Memory) -> Generator[Ask, bytes, Look]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscPos:
+    """One printer; see `Driver`."""
+
+    name: str
+    component: str
+    drawer_open_level: str | None = None
+    """`high`, `low`, or None: no drawer."""
+    model: str | None = None
+    """What its label says; for a printer that does not say it of itself."""
+
+    transport = Transport.BYTES
+    allowed = ALLOWED
+    timing = Timing()
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Name the printer, and the drawer at it."""
+        drawer = (f"{Kind.CASH_DRAWER}:{self.name}",) if self.drawer_open_level else ()
+        return (self.component, *drawer)
+
+    def look(self, memory: Memory | None, occasion: Occasion) -> Talk:
+        """Talk to the printer once."""
+        known = memory or Memory()
+        seen = yield from look(known, limit_of(known.facts, self.model))
+        told = observe(seen, name=self.name, attachment=occasion.attachment, drawer_open_level=self.drawer_open_level)
+        return Looked(observations=told, memory=seen.memory)
+
+
+def driver(device: Device) -> EscPos:
+    """Make the driver of one printer; raises `SettingsInvalid`."""
+    device.knows_only("drawer_open_level", "model")
+    level = device.text("drawer_open_level")
+    if level not in {None, "high", "low"}:
+        raise SettingsInvalid(f"{device.component}: drawer_open_level: expected high or low, got {level!r}")
+    return EscPos(
+        name=device.name,
+        component=device.component,
+        drawer_open_level=level,
+        model=device.text("model"),
+    )
+
+
+def look(memory: Memory, limit: Limit = NONE) -> Generator[Ask, bytes, Look]:
     """Talk to a printer once: yields what to ask, is sent what came, returns what the look gave."""
     line = _Line(is_owed=memory.is_owed)
     answers: dict[Request, int] = {}
@@ -194,12 +254,13 @@ def look(memory: Memory) -> Generator[Ask, bytes, Look]:
             answers[request] = status
         if line.is_lost or (status is None and not _may_go_on(memory, answers, line)):
             break
-    if line.is_lost or not answers:
+    unasked = read_automatic(line.automatic) if line.automatic and limit.is_automatic_plain else {}
+    if line.is_lost or not (answers or unasked):
         return _failed(line)
     learned = _learned(memory, answers, line)
     if not learned.is_identified and _may_identify(answers, line):
         learned = yield from _identified(learned)
-    return Look(answers=answers, memory=learned)
+    return Look(answers={**unasked, **answers}, memory=learned, limit=limit)
 
 
 def read_reply(received: bytes, request: Request) -> Reply:
@@ -213,20 +274,38 @@ def read_reply(received: bytes, request: Request) -> Reply:
         return Reply(kind=ReplyKind.GARBLED, detail="the line echoes what is sent")
     statuses: list[int] = []
     automatic_left = 0
+    automatic = b""
     for byte in received:
         if byte in _FLOW_CONTROL:
             continue
         if automatic_left and byte & _LATER_FIXED == 0:
             automatic_left -= 1
+            automatic += bytes([byte])
         elif automatic_left or byte & _FIXED not in {_STATUS, _AUTOMATIC}:
             return _garbled(received)
         elif byte & _FIXED == _AUTOMATIC:
             automatic_left = 3
+            automatic = bytes([byte])
         else:
             statuses.append(byte)
+    whole = b"" if automatic_left else automatic
     if len(statuses) == 1:
-        return Reply(kind=ReplyKind.STATUS, status=statuses[0])
-    return _garbled(received) if statuses or automatic_left else Reply(kind=ReplyKind.SILENT)
+        return Reply(kind=ReplyKind.STATUS, status=statuses[0], automatic=whole)
+    return _garbled(received) if statuses or automatic_left else Reply(kind=ReplyKind.SILENT, automatic=whole)
+
+
+def read_automatic(block: bytes) -> dict[Request, int]:
+    """Say four bytes of automatic status as the four answers to DLE EOT would (Epson programming guide, p. 318-320)."""
+    printer, errors, paper, _ = block
+    causes = (0x04 if printer & 0x20 else 0) | (0x08 if printer & 0x40 else 0)
+    causes |= (_PAPER_STOP if paper & 0x0C else 0) | (_ERROR if errors & 0x6C else 0)
+    ended = (_NEAR_END if paper & 0x03 else 0) | (_END if paper & 0x0C else 0)
+    return {
+        Request.PRINTER: _STATUS | printer & (_DRAWER_HIGH | _OFFLINE),
+        Request.OFFLINE_CAUSE: _STATUS | causes,
+        Request.ERROR_CAUSE: _STATUS | errors & 0x6C,
+        Request.PAPER: _STATUS | ended,
+    }
 
 
 def read_identity(received: bytes) -> str | None:
@@ -236,6 +315,12 @@ def read_identity(received: bytes) -> str | None:
         return None
     text = plain[1:-1]
     return text.decode("ascii").strip() or None if text.isascii() and text.decode("ascii").isprintable() else None
+
+
+def read_number(received: bytes) -> int | None:
+    """Read a GS I answer of one byte, 0**0****; None when it is not one."""
+    plain = bytes(byte for byte in received if byte not in _FLOW_CONTROL)
+    return plain[0] if len(plain) == 1 and plain[0] & _LATER_FIXED == 0 else None
 
 
 def observe(
@@ -252,19 +337,24 @@ def observe(
     return printer, _drawer(seen, printer, f"{Kind.CASH_DRAWER}:{name}", is_open_high=drawer_open_level == "high")
 
 
-def drawer_unknown(printer: Observation, component: str) -> Observation:
+def _drawer_unknown(printer: Observation, component: str) -> Observation:
     """Say of a drawer whose printer cannot be asked: unknown, for the printer's reason."""
     return Observation(component=component, health=Health.UNKNOWN, reason=printer.reason or ConditionCode.NO_RESPONSE)
 
 
 _FLOW_CONTROL = b"\x11\x13"
-_DETAIL_BYTES_MAX = 4
-"""Enough to know a pattern by, too little to hold a card number."""
+_STAR_FIXED, _STAR_EOT, _EOT = 0x11, 0x10, 4
+_STAR_LIKE = 'it answers as a Star in line mode does: protocol = "star"'
 
 
 def _garbled(received: bytes) -> Reply:
-    head = received[:_DETAIL_BYTES_MAX].hex(" ")
-    return Reply(kind=ReplyKind.GARBLED, detail=f"expected one status byte, got {len(received)} bytes: {head}")
+    return Reply(kind=ReplyKind.GARBLED, detail=f"expected one status byte, got {excerpt(received)}")
+
+
+def _is_star_like(received: bytes, request: Request) -> bool:
+    """Whether each EOT that was sent has one answer of a Star's pattern, ***1***0 (azmanual.top 142740, p. 186)."""
+    answers = [byte for byte in received if byte & _STAR_FIXED == _STAR_EOT]
+    return len(answers) == len(received) == request.value.count(_EOT)
 
 
 def _asked(request: Request, line: _Line) -> Generator[Ask, bytes, int | None]:
@@ -277,11 +367,14 @@ def _asked(request: Request, line: _Line) -> Generator[Ask, bytes, int | None]:
             may_be_preceded=line.is_owed and may_be_preceded,
         )
         reply = read_reply(received, request)
+        line.automatic = reply.automatic or line.automatic
         if reply.kind is ReplyKind.STATUS:
             line.is_owed = not is_first_try
             line.is_prompt = line.is_prompt and is_first_try
             return reply.status
         is_first_try, may_be_preceded = False, reply.kind is ReplyKind.GARBLED
+        if reply.kind is ReplyKind.GARBLED:
+            line.is_star_like = line.is_star_like and _is_star_like(received, request)
         line.missed(reply)
         if line.is_lost or line.retries_left == 0:
             line.unanswered += 1
@@ -299,7 +392,8 @@ def _may_go_on(memory: Memory, answers: Mapping[Request, int], line: _Line) -> b
 
 def _failed(line: _Line) -> Look:
     trouble = Trouble.GARBLED_RESPONSE if line.is_lost else Trouble.NO_RESPONSE
-    return Look(answers={}, memory=Memory(is_owed=True), trouble=trouble, detail=line.detail)
+    detail = _STAR_LIKE if line.is_lost and line.is_star_like else line.detail
+    return Look(answers={}, memory=Memory(is_owed=True), trouble=trouble, detail=detail)
 
 
 def _learned(memory: Memory, answers: Mapping[Request, int], line: _Line) -> Memory:
@@ -318,29 +412,46 @@ def _may_identify(answers: Mapping[Request, int], line: _Line) -> bool:
 
 
 def _identified(learned: Memory) -> Generator[Ask, bytes, Memory]:
-    """Ask who it is, once each; a printer that lets one go unanswered has said what it will (Bixolon has no n = 68)."""
+    """Ask who it is, once each, by texts and then by numbers.
+
+    A printer that lets one go unanswered has said what it will in that way (Bixolon has no n = 68).
+    """
     facts: dict[str, str] = {}
+    is_owed = False
     for request, fact in IDENTITIES.items():
         received = yield Ask(
             request=request.value, is_answered=lambda got: got.endswith(b"\x00") or len(got) >= REPLY_BYTES_MAX
         )
         text = read_identity(received)
         if text is None:
-            return replace(learned, facts=facts, is_identified=True, is_owed=True)
+            is_owed = True
+            break
         facts[fact] = text
-    return replace(learned, facts=facts, is_identified=True)
+    for request in NUMBERS:
+        received = yield Ask(request=request.value, is_answered=_is_number, may_be_preceded=is_owed)
+        number = read_number(received)
+        is_owed = number is None
+        if number is None:
+            break
+        facts |= _number_facts(request, number)
+    return replace(learned, facts=facts, is_identified=True, is_owed=is_owed)
+
+
+def _is_number(received: bytes) -> bool:
+    return read_number(received) is not None or len(received) >= REPLY_BYTES_MAX
+
+
+def _number_facts(request: Request, number: int) -> dict[str, str]:
+    if request is Request.MODEL_ID:
+        return {"model_id": f"0x{number:02x}"}
+    return {"cutter": "yes" if number & _HAS_CUTTER else "no"}
 
 
 def _printer(seen: Look, component: str, attachment: Attachment) -> Observation:
+    if seen.trouble is Trouble.NO_RESPONSE:
+        return unanswered(component, attachment, seen.detail)
     if seen.trouble:
-        is_silent = seen.trouble is Trouble.NO_RESPONSE
-        return Observation(
-            component=component,
-            health=Health.UNKNOWN,
-            reason=seen.trouble.value,
-            power_state=SILENT_POWER_STATES[attachment] if is_silent else PowerState.UNKNOWN,
-            true_codes={seen.trouble.value: seen.detail},
-        )
+        return garbled(component, seen.detail or "")
     verdicts = _verdicts(seen)
     faults = {code for code, is_true in verdicts.items() if is_true} - {ConditionCode.PAPER_NEAR_END}
     said_offline = seen.answers.get(Request.PRINTER, 0) & _OFFLINE
@@ -358,7 +469,7 @@ def _verdicts(seen: Look) -> dict[str, bool | None]:
     """Each code: true, not so, or (None) not judged by this look."""
     verdicts: dict[str, bool | None] = dict.fromkeys(sorted(CODES))
     for request, mask, code in _BITS:
-        if request in seen.answers:
+        if request in seen.answers and code not in seen.limit.never_told:
             verdicts[code] = bool(seen.answers[request] & mask)
     if verdicts[ConditionCode.COVER_OPEN]:
         verdicts[ConditionCode.HEAD_HOT] = None if verdicts[ConditionCode.HEAD_HOT] else False
@@ -412,8 +523,8 @@ def _detail(code: str, seen: Look) -> str | None:
 
 def _drawer(seen: Look, printer: Observation, component: str, *, is_open_high: bool) -> Observation:
     status = seen.answers.get(Request.PRINTER)
-    if status is None:
-        return drawer_unknown(printer, component)
+    if status is None or ConditionCode.DRAWER_OPEN in seen.limit.never_told:
+        return _drawer_unknown(printer, component)
     is_open = bool(status & _DRAWER_HIGH) is is_open_high
     return Observation(
         component=component,

@@ -15,13 +15,13 @@ from tillwatch_collector import app, policies
 from tillwatch_collector.cli.options import ConfigOption, JsonOption, expect_there, now, settings
 from tillwatch_collector.cli.output import say, say_json, say_table, warn
 from tillwatch_collector.config import CollectorConfig
-from tillwatch_collector.domain.epoch import SALT_BITS
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.flows.restoring import note_restored
 from tillwatch_collector.store import archive
 from tillwatch_collector.store import backup as rows_of
 from tillwatch_collector.store.archive import Archive, Manifest
 from tillwatch_collector.store.session import Store
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 
 KEPT_MAX = 10_000
 
@@ -94,7 +94,7 @@ def restore(
         at = now()
         rows_of.put_back(repository.connection, kept, at, replace=replace, advanced=advanced)
         restored = note_restored(
-            repository, policy, made_at=kept.manifest.made_at, salt=secrets.randbits(SALT_BITS), now=at
+            repository, policy, made_at=kept.manifest.made_at, salt=secrets.randbits(EPOCH_SALT_BITS), now=at
         )
     ticket_id = restored.ticket.ticket_id if restored.ticket else None
     if as_json:

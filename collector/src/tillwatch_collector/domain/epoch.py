@@ -5,25 +5,24 @@ the highest epoch they have seen; who is told one that is not its own, and whose
 restored from a backup (or is a second collector on the same broker).
 """
 
-SALT_BITS = 20
-"""One in a million that two starts with the same count look like one."""
+from tillwatch_protocol.process import EPOCH_SALT_BITS, start_count
 
 _START_COUNT_MAX = 2**32
 """No collector starts four billion times: a terminal that says so must not push the epoch towards its limit."""
 
 
 def next_epoch(last: int, salt: int) -> int:
-    """Return the epoch after `last` (0 before the first); `salt` is random, of `SALT_BITS`."""
-    if not 0 <= salt < 1 << SALT_BITS:
-        raise ValueError(f"expected a salt of {SALT_BITS} bits, got {salt}")
-    return (last >> SALT_BITS) + 1 << SALT_BITS | salt
+    """Return the epoch after `last` (0 before the first); `salt` is random, of `EPOCH_SALT_BITS`."""
+    if not 0 <= salt < 1 << EPOCH_SALT_BITS:
+        raise ValueError(f"expected a salt of {EPOCH_SALT_BITS} bits, got {salt}")
+    return start_count(last) + 1 << EPOCH_SALT_BITS | salt
 
 
 def plausible(told: int) -> bool:
     """Whether any collector can have counted so far."""
-    return told >> SALT_BITS < _START_COUNT_MAX
+    return start_count(told) < _START_COUNT_MAX
 
 
 def restored(own: int, told: int) -> bool:
     """Whether a collector of epoch `own`, told that agents have seen `told`, was restored from a backup."""
-    return told != own and plausible(told) and told >> SALT_BITS >= own >> SALT_BITS
+    return told != own and plausible(told) and start_count(told) >= start_count(own)

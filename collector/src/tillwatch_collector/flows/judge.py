@@ -53,6 +53,8 @@ COLLECTOR_STORE = "collector:store"
 RESTORED = TicketIdentity(
     subject_kind="collector", subject_id="collector", component=COLLECTOR_STORE, code="restored_from_backup"
 )
+RESTORED_REASON = "this database was restored from a backup"
+"""Why rollouts are paused then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -319,7 +321,7 @@ class Judge:
         if self._told is None:
             return []
         told, self._told = self._told, None
-        rollouts.pause_all(repository, "this database was restored from a backup", {"epoch_seen": told}, now)
+        rollouts.pause_all(repository, RESTORED_REASON, {"epoch_seen": told}, now)
         rule = self._policy.rule(RESTORED.code)
         reason = (
             "an agent has seen an epoch that is not ours and not below ours: this database was restored from a backup"
