@@ -276,9 +276,8 @@ def _watch(
 
 
 def _fetch(till: Download) -> None:
-    """Run the program in this thread, by its own command line."""
-    _, _, _, _, *arguments = order.command(till.order)
-    fetch.run(arguments, till.hear, Clocks(now=lambda: datetime.now(UTC), now_s=time.monotonic))
+    """Run the program in this thread, by its own arguments."""
+    fetch.run(order.arguments(till.order), till.hear, Clocks(now=lambda: datetime.now(UTC), now_s=time.monotonic))
 
 
 def _killed_once(till: Download, at_bytes: float) -> None:

@@ -8,9 +8,10 @@ delivered twice, late behind another node of a cluster, or be dropped from a ful
 connection: clean sessions only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import count
 from random import Random
 from typing import Protocol
 
@@ -87,6 +88,8 @@ class Session:
     connection: Connection
     will: Packet | None
     forward_s: float
+    number: int
+    """In the order in which they were accepted."""
     open: bool = True
     filters: set[str] = field(default_factory=set)
 
@@ -108,7 +111,11 @@ class Broker:
     restarts: int = 0
     _sessions: list[Session] = field(default_factory=list)
     _saved: dict[str, Packet] = field(default_factory=dict)
-    _routes: dict[str, list[Session]] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _whole: dict[str, dict[int, Session]] = field(default_factory=dict)
+    """Sessions under each filter that is a topic, by their number."""
+    _open: dict[str, dict[int, Session]] = field(default_factory=dict)
+    """Sessions under each other filter."""
 
     def __post_init__(self) -> None:
         """Begin to save what is retained, now and then."""
@@ -126,18 +133,21 @@ class Broker:
             connection=connection,
             will=will,
             forward_s=self.chance.random() * self.habits.forward_s_max,
+            number=next(self._numbers),
         )
         self._sessions.append(session)
         return session
 
-    def subscribe(self, session: Session, filters: Iterable[str]) -> None:
+    def subscribe(self, session: Session, filters: Collection[str]) -> None:
         """Add filters to a session and hand over what is retained under them."""
         if not session.open:
             return
         session.filters.update(filters)
-        self._routes.clear()
+        for wanted in filters:
+            self._under(wanted).setdefault(wanted, {})[session.number] = session
+        compared = [wanted for wanted in filters if _is_open(wanted)]
         for topic, packet in list(self.retained.items()):
-            if any(matches(wanted, topic) for wanted in filters):
+            if topic in filters or any(matches(wanted, topic) for wanted in compared):
                 self._send(session, packet, retained=True)
 
     def receive(self, session: Session, packet: Packet) -> None:
@@ -167,7 +177,8 @@ class Broker:
     def restart(self) -> None:
         """Go down and come back: no wills, no sessions, and of the retained messages what the habit leaves."""
         sessions, self._sessions = self._sessions, []
-        self._routes.clear()
+        self._whole.clear()
+        self._open.clear()
         self.up = False
         self.restarts += 1
         for session in sessions:
@@ -194,7 +205,8 @@ class Broker:
         if session.open:
             session.open = False
             self._sessions.remove(session)
-            self._routes.clear()
+            for wanted in session.filters:
+                self._under(wanted)[wanted].pop(session.number)
 
     def _publish(self, packet: Packet, forward_s: float = 0.0) -> None:
         if packet.retain:
@@ -230,12 +242,20 @@ class Broker:
         if arrives_s is not None:
             self.clock.call_at(arrives_s, action)
 
+    def _under(self, wanted: str) -> dict[str, dict[int, Session]]:
+        return self._open if _is_open(wanted) else self._whole
+
     def _route(self, topic: str) -> list[Session]:
-        if topic not in self._routes:
-            self._routes[topic] = [
-                session for session in self._sessions if any(matches(wanted, topic) for wanted in session.filters)
-            ]
-        return self._routes[topic]
+        """Return who subscribed, in the order of their sessions; only filters that are no topics are compared."""
+        found = dict(self._whole.get(topic, {}))
+        for wanted, sessions in self._open.items():
+            if matches(wanted, topic):
+                found |= sessions
+        return [session for _, session in sorted(found.items())]
+
+
+def _is_open(wanted: str) -> bool:
+    return "+" in wanted or "#" in wanted
 
 
 def matches(wanted: str, topic: str) -> bool:

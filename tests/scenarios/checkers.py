@@ -25,7 +25,7 @@ from tillwatch_collector.flows.tickets import Move, TicketChange
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat
-from tillwatch_protocol.vocabulary import AGENT_SELF, MACHINE_CLOCK, ConditionCode, Health
+from tillwatch_protocol.vocabulary import AGENT_SELF, MACHINE_CLOCK, ConditionCode, Health, Kind
 
 if TYPE_CHECKING:
     from tests.scenarios.world import World
@@ -220,7 +220,7 @@ class SilentIsUnknown(Checker):
             return
         life, looks = self._looks.get(terminal.terminal_id, (None, {}))
         self._require_clock(terminal, message)
-        parts = [reading for reading in message.components if reading.component != MACHINE_CLOCK]
+        parts = [reading for reading in message.components if _is_part(reading.component)]
         if life is not terminal.life:
             self.require(not parts, f"{terminal.terminal_id} tells of parts nobody looked at")
             return
@@ -288,6 +288,8 @@ class NoTicketWithoutCause(Checker):
                 continue
             if change.subject_kind == "collector":
                 self.require(self.world.restored, f"{change} without a restored store")
+            elif change.subject_kind == "release":
+                self.require(change.subject_id in self.world.harmful, f"{change} of a release that does no harm")
             elif change.code == ConditionCode.IDENTITY_SHARED:
                 self.require(change.subject_id in self.world.shared, f"{change} without a twin")
             elif (change.component, change.code) == SILENT:
@@ -363,6 +365,11 @@ class Complete(Checker):
         self.require((SILENT in tickets) == missed, f"{said}; missed: {missed}")
         believed = _recent(belief)
         self.require(tickets - {SILENT} <= believed, f"{said}; believed {sorted(believed)}")
+
+
+def _is_part(component: str) -> bool:
+    """Whether a till's looks tell of it: the clock is judged apart, and what runs by those who look at rollouts."""
+    return component != MACHINE_CLOCK and not component.startswith(f"{Kind.APPLICATION}:")
 
 
 def _recent(belief: Belief) -> set[tuple[str, str]]:

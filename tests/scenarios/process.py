@@ -24,6 +24,7 @@ from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings, Rules
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol import topics
+from tillwatch_protocol.process import EPOCH_SALT_BITS
 from tillwatch_simulator.link import Link, LinkHabits
 
 NAME = "collector.1"
@@ -191,6 +192,8 @@ class Process:
                 heard, rules = life.judge.listening, self.rules
                 life.judge = Judge.load(repository, self.policy, self.settings, now, listening=heard, rules=rules)
             return
+        for outgoing in dispatch.jobs(effects.jobs):
+            self._publish(outgoing)
         self.watcher.judged(effects)
 
     def _send_canary(self, life: Life) -> None:
@@ -221,7 +224,7 @@ class Process:
             raise CommitFailed
 
     def _salt(self) -> int:
-        return self.chance.getrandbits(epoch.SALT_BITS)
+        return self.chance.getrandbits(EPOCH_SALT_BITS)
 
 
 def _packet(outgoing: dispatch.Outgoing) -> Packet:

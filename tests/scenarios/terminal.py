@@ -3,6 +3,8 @@
 It does what the runtime does and nothing else: it hands inputs in with a moment, carries out effects, and wakes the
 core when it is due. A killed process leaves its outbox as a disk would; a booted machine begins its monotonic clock
 anew.
+
+With `software` it takes jobs; what they ask is done in memory. What a release does to the till is a flaw of its.
 """
 
 import math
@@ -15,7 +17,7 @@ from typing import assert_never
 from tests.scenarios.broker import Broker, Packet
 from tests.scenarios.client import Client
 from tests.scenarios.clock import Clock
-from tests.scenarios.model import Till
+from tests.scenarios.model import Flaw, Till
 from tests.scenarios.watcher import Watcher
 
 from tillwatch_agent.core import (
@@ -36,11 +38,15 @@ from tillwatch_agent.core import (
     Stop,
     Subscribe,
     Tick,
+    Work,
+    Worked,
 )
+from tillwatch_agent.jobs import Jobs, MemoryStore
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.outbox import MEMORY, Outbox
 from tillwatch_protocol.event import SeqRange
 from tillwatch_simulator.link import Link
+from tillwatch_simulator.updating import Installation, Software
 
 LOOK_EVERY_S = 150.0
 """Parts are looked at this often, and within a poll when something changes; not so seldom that a reading gets stale."""
@@ -71,10 +77,14 @@ class Terminal:
     watcher: Watcher
     interval_s: int = 60
     poll_s: float = 5.0
+    look_every_s: float = LOOK_EVERY_S
     events_max: int = 10_000
     disk: bytes | None = None
     """The outbox as a disk holds it while no agent runs."""
     wall_off_s: float = 0.0
+    software: Software | None = None
+    page: MemoryStore = field(default_factory=MemoryStore)
+    """Of the newest job, as the disk holds it."""
     life: Life | None = None
     streams: list[str] = field(default_factory=list)
     """Every stream that began here, in their true order."""
@@ -83,6 +93,9 @@ class Terminal:
 
     def __post_init__(self) -> None:
         """Prepare the machine and the way to the broker."""
+        self.installation: Installation | None = None
+        if self.software:
+            self.installation = Installation(self.software, Random(self.chance.getrandbits(64)))
         self.client = Client(
             clock=self.clock, broker=self.broker, link=self.link, client_id=self.terminal_id, owner=self
         )
@@ -92,6 +105,8 @@ class Terminal:
         """Begin the monotonic clock anew, some seconds before an agent starts."""
         self._booted_s = self.clock.now_s - 20.0
         self._boot_id = f"{self.chance.getrandbits(64):016x}"
+        if self.installation:
+            self.installation.boot(self.clock.now_s)
 
     # --- its life
 
@@ -104,7 +119,7 @@ class Terminal:
             agent_version="1.0.0",
             host_boot_id=self._boot_id,
         )
-        core = Core(settings, outbox, Random(self.chance.getrandbits(64)), self.moment())
+        core = Core(settings, outbox, Random(self.chance.getrandbits(64)), self.moment(), self._jobs())
         self.life = life = Life(core=core, outbox=outbox)
         self._plan_look(life, self.poll_s * self.chance.random())
         self.give(Tick())
@@ -201,11 +216,40 @@ class Terminal:
         self._wake_when_due(life)
 
     def look(self) -> None:
-        """Look at every part, as the probes do."""
-        if self.life is not None:
-            looks = self.till.look(self.clock.now_s)
-            self.watcher.looked(self, looks)
-            self.give(Observed(observations=tuple(look.observation() for look in looks)))
+        """Look at every part and at what runs, as the probes do."""
+        if self.life is None:
+            return
+        now_s = self.clock.now_s
+        self._suffer(now_s)
+        looks = self.till.look(now_s)
+        self.watcher.looked(self, looks)
+        seen = [look.observation() for look in looks]
+        if self.installation:
+            seen.append(self.installation.look(now_s))
+        self.give(Observed(observations=tuple(seen)))
+
+    def _jobs(self) -> Jobs | None:
+        """Go on with the newest job, by its page."""
+        if self.software is None:
+            return None
+        settings = self.software.settings(self.interval_s, self._boot_id)
+        return Jobs(settings, self.page, Random(self.chance.getrandbits(64)), self.moment())
+
+    def _suffer(self, now_s: float) -> None:
+        """Have the till bear what its release does to it."""
+        harm = self.installation.harm(now_s) if self.installation else None
+        if harm and not any(flaw.holds(now_s) for flaw in self.till.wrong(*harm)):
+            self.till.flaws.append(Flaw(component=harm[0], code=harm[1], start_s=now_s))
+
+    def _install(self) -> None:
+        """Hand in what came of the newest effect of a job, and look when something else runs."""
+        installation, now_s = self.installation, self.clock.now_s
+        if not installation:
+            return
+        while result := installation.take(now_s, line_is_up=self.link.usable(now_s)):
+            self.give(Worked(result))
+        if installation.has_turned(now_s):
+            self.look()
 
     def _plan_look(self, life: Life, delay_s: float) -> None:
         self.clock.call_at(self._when(delay_s), lambda: self._look_again(life))
@@ -213,7 +257,7 @@ class Terminal:
     def _look_again(self, life: Life) -> None:
         if life is self.life:
             self.look()
-            self._plan_look(life, LOOK_EVERY_S)
+            self._plan_look(life, self.look_every_s)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -227,6 +271,10 @@ class Terminal:
                 self.client.publish(packet)
             case Disconnect():
                 self.client.disconnect()
+            case Work():
+                assert self.installation
+                monotonic_s = self.moment().monotonic_s
+                self.installation.carry_out(effect.effect, self.clock.now_s, monotonic_s=monotonic_s)
             case Forget():
                 pass
             case _:
@@ -235,6 +283,8 @@ class Terminal:
     def _wake_when_due(self, life: Life) -> None:
         life.wakes += 1
         due_s = life.core.next_due_s(self.moment())
+        if self.installation:
+            due_s = min(due_s, self.installation.due_s(self.clock.now_s) - self.clock.now_s)
         if due_s < math.inf:
             self._plan_tick(life, max(due_s, RESOLUTION_S))
 
@@ -243,6 +293,7 @@ class Terminal:
 
         def tick() -> None:
             if life is self.life and life.wakes == wake:
+                self._install()
                 self.give(Tick())
 
         self.clock.call_at(self._when(delay_s), tick)
@@ -254,6 +305,8 @@ class Terminal:
         life, self.life = self.life, None
         if life is None:
             return False
+        if self.installation:
+            self.installation.kill(self.clock.now_s)
         self.disk = life.outbox.image()
         life.outbox.close()
         return True

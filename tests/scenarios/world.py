@@ -11,6 +11,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from sqlalchemy import Connection
@@ -29,6 +30,7 @@ from tillwatch_collector.flows.ingest import Delivery
 from tillwatch_collector.flows.judge import JudgeEffects
 from tillwatch_collector.store.session import Store
 from tillwatch_simulator.link import Link
+from tillwatch_simulator.updating import Software
 
 TERMINALS = 20
 HOURS = 6.0
@@ -54,6 +56,8 @@ class World:
     """Terminals that have a twin under their name."""
     restored: bool = False
     """Whether the store came from a backup."""
+    harmful: set[str] = field(default_factory=set)
+    """Releases that do harm, as a ticket about one names it."""
 
     @classmethod
     def of(
@@ -62,12 +66,16 @@ class World:
         story: Story,
         checkers: Callable[["World"], Iterable[Watcher]] | None = None,
         store: Store | None = None,
+        *,
+        software: Software | None = None,
+        interval_s: int = 60,
     ) -> "World":
         """Set the scene; nothing has happened yet. Without a store it is SQLite's in memory."""
         clock, trace, store, policy = Clock(), Trace(), store or Store.in_memory(), policies.load(None)
         broker = Broker(clock=clock, chance=chance(seed, "broker"), habits=story.broker)
         watchers = Watchers(Tracer(clock, trace))
-        terminals = {name: _terminal(seed, name, story, broker, watchers) for name in story.terminal_ids}
+        machines = partial(_terminal, seed, story=story, broker=broker, watchers=watchers)
+        terminals = {name: machines(name, software=software, interval_s=interval_s) for name in story.terminal_ids}
         process = Process(
             clock=clock,
             broker=broker,
@@ -181,7 +189,16 @@ def _sqlite(connection: Connection) -> sqlite3.Connection:
     return cast("sqlite3.Connection", connection.connection.dbapi_connection)
 
 
-def _terminal(seed: int, terminal_id: str, story: Story, broker: Broker, watchers: Watchers) -> Terminal:
+def _terminal(
+    seed: int,
+    terminal_id: str,
+    *,
+    story: Story,
+    broker: Broker,
+    watchers: Watchers,
+    software: Software | None,
+    interval_s: int,
+) -> Terminal:
     return Terminal(
         terminal_id=terminal_id,
         clock=broker.clock,
@@ -194,6 +211,8 @@ def _terminal(seed: int, terminal_id: str, story: Story, broker: Broker, watcher
         ),
         till=Till(flaws=[*story.flaws.get(terminal_id, ()), *clock_flaws(story.clock_steps.get(terminal_id, ()))]),
         watcher=watchers,
+        interval_s=interval_s,
+        software=software,
         events_max=story.events_max,
     )
 

@@ -15,6 +15,8 @@ import serial
 
 PROGRAM = Path(sys.executable).with_name("tillwatch-sim")
 
+PEM = Path(__file__).parents[1] / "agent" / "data"
+
 
 @contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
@@ -65,6 +67,24 @@ def test_a_printer_on_a_pty_obeys_its_control_lines(tmp_path: Path) -> None:
     assert not os.path.lexists(path)
 
 
+@pytest.mark.parametrize(
+    ("words", "ready", "fault"),
+    [
+        (["printer", "--protocol", "star", "--tcp", "0"], "status: 23 06 00 00 00 00 00 00 00", "mechanical_error"),
+        (["modem", "--tcp", "0"], "registration 1", "denied"),
+        (["zvt", "--tcp", "0"], "state 00", "no_host"),
+        (["poi", "--tcp", "0", "--cert", f"{PEM}/server.pem", "--key", f"{PEM}/server.key"], "P400-1", "reader_broken"),
+    ],
+)
+def test_each_device_is_served_and_obeys(words: list[str], ready: str, fault: str) -> None:
+    with running(*words) as process:
+        first = said(process)
+        assert first.startswith("ready ")
+        assert first.endswith(f"faults: none; {ready}\n")
+        assert f"faults: {fault}" in told(process, f"set {fault}")
+        assert "faults: none" in told(process, f"clear {fault}")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_printer_without_input_serves_until_it_is_ended(how: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "printer"
@@ -95,10 +115,10 @@ def test_a_printer_without_input_serves_until_it_is_ended(how: signal.Signals, t
         (
             ("fleet", "--broker", "127.0.0.1:1", "--scenario", "/nowhere"),
             1,
-            "expected one of demo, restaurant_chain, or a",
+            "expected one of demo, restaurant_chain, retailer, or a",
         ),
         (("fleet", "--broker", "127.0.0.1:1", "--terminals", "5001"), 1, "less than or equal to 5000; got 5001"),
-        (("demo", "--scenario", "/nowhere"), 1, "expected one of demo, restaurant_chain, or a readable file"),
+        (("demo", "--scenario", "/nowhere"), 1, "expected one of demo, restaurant_chain, retailer, or a readable file"),
         (("demo", "--scenario", "restaurant_chain", "--terminals", "9"), 1, "expected at least the 24 terminals"),
         (("fleet", "--embedded-broker-file", "/nowhere"), 1, "expected what `tillwatch-collector serve` leaves"),
     ],

@@ -14,18 +14,21 @@ from tillwatch_collector.broker import EmbeddedBroker, Handover
 from tillwatch_protocol import codec, topics
 from tillwatch_protocol.event import Ack, EventBatch
 from tillwatch_protocol.heartbeat import Heartbeat
+from tillwatch_protocol.job import JobMessage, JobMessageKind, JobState
 from tillwatch_protocol.process import ProcessLife, ProcessState
 from tillwatch_protocol.topics import Message
 from tillwatch_simulator.faults import PRINTER, What
 from tillwatch_simulator.fleet import Fleet
+from tillwatch_simulator.releases import Harm, Release, Signed
 from tillwatch_simulator.scenario import Injection, Step
+from tillwatch_simulator.updating import Between, Paces, Software
 
 WAIT_S = 30.0
 """For anything: far more than it takes, so that only what never happens fails."""
 
 
 class Collector:
-    """Acknowledges whatever comes, and keeps it."""
+    """Acknowledges whatever comes, keeps it, and lets jobs do what they ask for."""
 
     def __init__(self, handover: Handover) -> None:
         self.heard: list[tuple[str, Message]] = []
@@ -63,6 +66,13 @@ class Collector:
             last = message.events[-1].event_seq
             ack = Ack(terminal_id=message.terminal_id, stream_id=message.stream_id, event_seq=last)
             client.publish(topics.ACK.of(message.terminal_id), codec.encode(ack), qos=1)
+        if isinstance(message, Heartbeat) and message.job is not None and message.job.nonce is not None:
+            self.tell(message.terminal_id, JobMessageKind.GO, nonce=message.job.nonce, valid_for_s=60.0)
+
+    def tell(self, terminal_id: str, kind: JobMessageKind, **more: Any) -> None:
+        """Say something of the one job."""
+        said = JobMessage(terminal_id=terminal_id, kind=kind, job_id="r1-1.1", **more)
+        self._client.publish(topics.JOBS.of(terminal_id), codec.encode(said), qos=1)
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +88,11 @@ def collector(handover: Handover) -> Iterator[Collector]:
     listening.close()
 
 
-def fleet(handover: Handover, *terminal_ids: str) -> Fleet:
+def fleet(handover: Handover, *terminal_ids: str, software: Software | None = None) -> Fleet:
     def broker(terminal_id: str) -> Broker:
         return Broker(host=handover.host, port=handover.port, username=terminal_id, password=handover.terminal_password)
 
-    return Fleet(terminal_ids=terminal_ids, interval_s=1, seed=1, broker=broker)
+    return Fleet(terminal_ids=terminal_ids, interval_s=1, seed=1, broker=broker, software=software)
 
 
 def step(terminal_id: str, what: What, *, begins: bool, code: str = "") -> Step:
@@ -182,3 +192,61 @@ def test_what_befalls_others_is_left_out(handover: Handover, collector: Collecto
         collector.until(says("alone-1", "started"))
         ours.follow(step("till-1", What.DEAD, begins=True))
         assert ours.totals().connected == 1
+
+
+HARM = Harm(share_pct=100.0, from_s=20.0, until_s=20.0, component="pin_pad:counter", code="no_response")
+HARMFUL = Signed(release=Release(product="till", version="2.2", harm=HARM), digest="2" * 64)
+QUICK = Paces(fetch=Between(0.1, 0.2), stage=Between(0.1, 0.2), start=Between(0.1, 0.2), busy_pct=0.0)
+SOFTWARE = Software(
+    installed=Signed(release=Release(product="till", version="2.0"), digest="0" * 64),
+    offered={HARMFUL.release.target: HARMFUL},
+    spread_s=0.1,
+    paces=QUICK,
+)
+
+
+def runs(version: str) -> Callable[[Message], bool]:
+    """A heartbeat that shows this version."""
+
+    def is_so(message: Message) -> bool:
+        return isinstance(message, Heartbeat) and any(
+            reading.facts.get("version") == version for reading in message.components
+        )
+
+    return is_so
+
+
+def in_state(state: JobState) -> Callable[[Message], bool]:
+    def is_so(message: Message) -> bool:
+        return isinstance(message, Heartbeat) and message.job is not None and message.job.state is state
+
+    return is_so
+
+
+def test_a_job_is_taken_to_its_end_and_hidden_harm_shows_until_it_is_mended(
+    handover: Handover, collector: Collector
+) -> None:
+    with fleet(handover, "job-1", software=SOFTWARE) as ours:
+        collector.until(runs("2.0"))
+        assert ours.switched() == []
+        collector.tell("job-1", JobMessageKind.OFFER, target=HARMFUL.release.target)
+        collector.until(in_state(JobState.SUCCEEDED))
+        collector.until(runs("2.2"))
+        assert [one.version for one in ours.switched()] == ["2.2"]
+        raised = collector.until(says("job-1", "condition_raised", "no_response"))
+        (harmed,) = ours.harmed()
+        assert (harmed.terminal_id, harmed.component, harmed.version) == ("job-1", "pin_pad:counter", "2.2")
+        ours.mend()
+        collector.until(says("job-1", "condition_cleared", "no_response"), after=raised)
+        assert ours.harmed() == []
+
+
+def test_a_fleet_without_software_takes_no_jobs(handover: Handover, collector: Collector) -> None:
+    with fleet(handover, "plain-1") as ours:
+        collector.until(beats("plain-1", 1))
+        collector.tell("plain-1", JobMessageKind.OFFER, target=HARMFUL.release.target)
+        heard = collector.until(beats("plain-1", 3))
+        last = collector.heard[heard - 1][1]
+        assert isinstance(last, Heartbeat)
+        assert last.job is None
+        assert (ours.switched(), ours.harmed()) == ([], [])

@@ -156,3 +156,14 @@ def test_a_ticket_about_each_till_of_an_outage_is_false() -> None:
         ours.step(each, NOW)
     ours.look([ticket(8, subject_id="sim-0001", component="agent:self", code="silent")], [outage(alternatives=False)])
     assert ours.false_tickets == {8}
+
+
+def test_a_halt_is_expected_of_a_release_in_which_harm_hides_and_false_of_another() -> None:
+    lines: list[str] = []
+    ours = Narrator(lines.append, lambda: 1.5, Inventory(), str, {"till 2.2"})
+    halt: dict[str, Any] = {"subject_kind": "release", "component": "application:till", "code": "rollout_halted"}
+    ours.look([ticket(1, subject_id="till 2.2", **halt)], [])
+    assert ours.false_tickets == set()
+    ours.look([ticket(2, subject_id="till 2.1", **halt)], [])
+    assert ours.false_tickets == {2}
+    assert told(lines)[0] == "till 2.2 ticket 1 opened, for the whole release application:till rollout_halted"

@@ -260,3 +260,41 @@ def test_only_what_outlasts_its_hold_is_expected() -> None:
 
 def test_the_defaults_are_a_quiet_fleet() -> None:
     assert drawn(Scenario(), Random(1)) == ()
+
+
+ROLLED = """
+terminals = 1
+[installed]
+product = "till"
+version = "2.0"
+[[release]]
+product = "till"
+version = "2.1"
+[[rollout]]
+version = "2.1"
+select = "all"
+reason = "why"
+"""
+
+
+def test_a_rollout_brings_a_release_of_the_scenario() -> None:
+    parsed = scenario.parse(ROLLED)
+    assert parsed.release_of(parsed.rollout[0]).target == "till/till-2.1.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        # a rollout of nothing that is signed
+        (('version = "2.1"\nselect', 'version = "2.3"\nselect'), "expected one release of version 2.3"),
+        # nobody knows what runs at first
+        (('[installed]\nproduct = "till"\nversion = "2.0"', ""), "expected what is installed beside releases"),
+        # of another product
+        (('[[release]]\nproduct = "till"', '[[release]]\nproduct = "agent"'), "of the product that is installed"),
+        # versions are numbers
+        (('version = "2.0"', 'version = "two"'), "expected one to four numbers"),
+    ],
+)
+def test_rollouts_that_cannot_be_played_are_refused(change: tuple[str, str], problem: str) -> None:
+    with pytest.raises(ScenarioInvalid, match=problem):
+        scenario.parse(ROLLED.replace(*change))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from enum import StrEnum
 from importlib import metadata, resources
 from pathlib import Path
 from random import Random
@@ -19,10 +20,11 @@ from typer import Option
 from tillwatch_agent.publisher import Broker
 from tillwatch_simulator import scenario
 from tillwatch_simulator.demo import Report, run
-from tillwatch_simulator.devices import Device
-from tillwatch_simulator.devices.escpos import Printer
+from tillwatch_simulator.devices import Device, escpos, nexo, star, zvt
+from tillwatch_simulator.devices.modem import Modem
 from tillwatch_simulator.errors import ScenarioInvalid, SimulatorError
 from tillwatch_simulator.fleet import Fleet, Totals, embedded, play, reached
+from tillwatch_simulator.https_port import HttpsPort
 from tillwatch_simulator.ports import Port, PtyPort, TcpPort
 from tillwatch_simulator.scenario import Scenario, Step, narrated
 
@@ -32,14 +34,18 @@ _HELP = """Devices, terminals and fleets that behave and fail as real ones do.
 examples:
   tillwatch-sim demo
   tillwatch-sim demo --scenario restaurant_chain --duration 80
+  tillwatch-sim demo --scenario retailer
   tillwatch-sim printer --pty /tmp/printer --set paper_end
   tillwatch-sim printer --tcp 9100
+  tillwatch-sim zvt --tcp 20007 --set no_host
   tillwatch-sim fleet --terminals 50 --embedded-broker-file tillwatch-data/embedded-broker.json
 
 \b
 exit codes: 0 done, or ended by Ctrl-C or a request to terminate; 1 it cannot be done; 2 wrong usage;
 130 interrupted before it began
 """
+
+Served = Port | HttpsPort
 
 app = typer.Typer(
     name="tillwatch-sim",
@@ -50,8 +56,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+class Language(StrEnum):
+    """What a simulated printer speaks."""
+
+    ESCPOS = "escpos"
+    STAR = "star"
+
+
+_PRINTERS: dict[Language, Callable[[], Device]] = {Language.ESCPOS: escpos.Printer, Language.STAR: star.Printer}
+
 PtyOption = Annotated[Path | None, Option("--pty", metavar="PATH", help="Serve on a pty; PATH becomes a link to it.")]
 TcpOption = Annotated[str | None, Option("--tcp", metavar="[HOST:]PORT", help="Serve on TCP; port 0 takes a free one.")]
+CertificateOption = Annotated[Path, Option("--cert", metavar="FILE", help="The terminal's certificate, in PEM.")]
+KeyOption = Annotated[Path, Option("--key", metavar="FILE", help="The certificate's key, in PEM.")]
+HttpsOption = Annotated[str, Option("--tcp", metavar="[HOST:]PORT", help="Serve there; port 0 takes a free one.")]
+LanguageOption = Annotated[Language, Option("--protocol", help="What it speaks.")]
 SetOption = Annotated[
     list[str] | None, Option("--set", metavar="FAULT", help="A fault to begin with; may be repeated.")
 ]
@@ -103,22 +123,67 @@ def _root(*, version: VersionOption = False) -> None:
 
 
 @app.command()
-def printer(pty: PtyOption = None, tcp: TcpOption = None, faults: SetOption = None) -> None:
-    """Be an ESC/POS receipt printer, on a pty or on TCP.
+def printer(
+    pty: PtyOption = None,
+    tcp: TcpOption = None,
+    faults: SetOption = None,
+    protocol: LanguageOption = Language.ESCPOS,
+) -> None:
+    """Be a receipt printer, ESC/POS or a Star in line mode, on a pty or on TCP.
 
-    Point an agent, or any ESC/POS program, at the address it prints. Then type, one a line: "set cover_open",
-    "clear cover_open", "state", "quit". Each line is answered by one that begins with "ok" or "error". When its input
-    ends it serves on, until Ctrl-C.
+    Point an agent, or any program that speaks to such a printer, at the address it prints. Then type, one a line:
+    "set cover_open", "clear cover_open", "state", "quit". Each line is answered by one that begins with "ok" or
+    "error". When its input ends it serves on, until Ctrl-C.
 
     Faults: cover_open, paper_end, paper_near_end, cutter_error, unrecoverable_error, recoverable_error, head_hot,
     drawer_open, feed_button, silent (sends nothing), garbled (sends wrong bits), slow (answers too late), unplugged
-    (the port is gone).
+    (the port is gone). A Star has mechanical_error, offline and overflow, and no recoverable_error or feed_button.
     """
-    with _ending_cleanly(), _port(Printer(), pty, tcp) as port:
-        for fault in faults or ():
-            port.set(fault)
-        _say(f"ready {port.describe()}")
-        _obey(port, sys.stdin)
+    with _ending_cleanly(), _port(_PRINTERS[protocol](), pty, tcp) as port:
+        _serve(port, faults)
+
+
+@app.command()
+def modem(pty: PtyOption = None, tcp: TcpOption = None, faults: SetOption = None) -> None:
+    """Be a cellular modem at its port for AT commands, on a pty or on TCP.
+
+    Control lines on standard input are those of printer: "set searching", "clear searching", "state", "quit".
+
+    Faults: sim_absent, sim_locked, sim_failure, sim_busy, searching, denied, sms_only, roaming, weak, no_signal_known,
+    no_extended_signal, bare_errors, echo_off, chatty (reports that nobody asked for), silent, garbled, slow, unplugged.
+    """
+    with _ending_cleanly(), _port(Modem(), pty, tcp) as port:
+        _serve(port, faults)
+
+
+@app.command(name="zvt")
+def zvt_terminal(pty: PtyOption = None, tcp: TcpOption = None, faults: SetOption = None) -> None:
+    """Be a payment terminal that speaks ZVT: framed on a pty, as a serial line has it, or plain on TCP (20007).
+
+    Control lines on standard input are those of printer: "set no_host", "clear no_host", "state", "quit".
+
+    Faults: initialisation_required, date_wrong, busy, memory_full, supply_low, diagnosis_required, printer_not_ready,
+    card_inserted, out_of_order, remote_maintenance, card_not_removed, reader_defective, pin_pad_defective, no_host,
+    intermediate, aborts, refuses, noise_once, mute_version, silent, garbled, slow, unplugged.
+    """
+    with _ending_cleanly(), _port(zvt.Terminal(over_tcp=tcp is not None), pty, tcp) as port:
+        _serve(port, faults)
+
+
+@app.command()
+def poi(certificate: CertificateOption, key: KeyOption, tcp: HttpsOption = "8443", faults: SetOption = None) -> None:
+    """Be a payment terminal that answers nexo's Diagnosis over HTTPS, as POIID P400-1.
+
+    Control lines on standard input are those of printer: "set reader_broken", "clear reader_broken", "state", "quit".
+
+    Faults: reader_broken, pin_pad_broken, security_broken, no_communication, acquirer_unreachable, paper_low, no_paper,
+    paper_jam, printer_out_of_order, maintenance, busy, busy_failure, logged_out, unreachable, device_out, server_error,
+    another_terminal, stale_answer, silent, garbled, slow, unplugged.
+    """
+    with _ending_cleanly():
+        host, tcp_port = _address(tcp)
+        with HttpsPort(nexo.Terminal(), tcp_port, certificate=certificate, key=key, host=host) as port:
+            _serve(port, faults)
 
 
 @app.command()
@@ -177,6 +242,9 @@ def demo(
     were sent and not stored; it exits 0 whatever the counts, and 1 when a part fails.
 
     With --scenario restaurant_chain, all tills of six restaurants lose the network at once: one cause, one ticket.
+
+    With --scenario retailer, 300 tills are upgraded, in waves and while their stores are closed; the next release does
+    harm that no test found, and is halted in its first wave. It takes some minutes, and ends by itself.
     """
     with _ending_cleanly():
         played = _scenario(scenario_name, terminals=terminals)
@@ -203,13 +271,26 @@ def _port(device: Device, pty: Path | None, tcp: str | None) -> Port:
         raise typer.BadParameter("expected either --pty PATH or --tcp PORT")
     if pty is not None:
         return PtyPort(device, pty)
-    host, _, number = (tcp or "").rpartition(":")
+    host, tcp_port = _address(tcp or "")
+    return TcpPort(device, tcp_port, host)
+
+
+def _address(tcp: str) -> tuple[str, int]:
+    host, _, number = tcp.rpartition(":")
     if not number.isdecimal() or int(number) > 65_535:  # noqa: PLR2004 - the highest TCP port
         raise typer.BadParameter(f"expected [HOST:]PORT, got {tcp!r}", param_hint="--tcp")
-    return TcpPort(device, int(number), host or "127.0.0.1")
+    return host or "127.0.0.1", int(number)
 
 
-def _obey(port: Port, lines: TextIO) -> None:
+def _serve(port: Served, faults: Iterable[str] | None) -> None:
+    """Begin with faults, say that the port is ready, and obey."""
+    for fault in faults or ():
+        port.set(fault)
+    _say(f"ready {port.describe()}")
+    _obey(port, sys.stdin)
+
+
+def _obey(port: Served, lines: TextIO) -> None:
     """Follow control lines until `quit`; when they end, serve on until a signal ends it."""
     for line in lines:
         words = line.split()
@@ -220,7 +301,7 @@ def _obey(port: Port, lines: TextIO) -> None:
     Event().wait()
 
 
-def _done(port: Port, words: Iterable[str]) -> str:
+def _done(port: Served, words: Iterable[str]) -> str:
     try:
         match list(words):
             case ["set", fault]:
@@ -256,7 +337,9 @@ def _access(address: str | None, password_file: Path | None, embedded_file: Path
 
 
 def _told(counts: Totals | Report) -> str:
-    return "\n".join(f"{name.replace('_', ' '):<18}{value:>10,}" for name, value in asdict(counts).items())
+    """Lay out the numbers; what is not one is in the JSON alone."""
+    numbers = {name: value for name, value in asdict(counts).items() if isinstance(value, int)}
+    return "\n".join(f"{name.replace('_', ' '):<18}{value:>10,}" for name, value in numbers.items())
 
 
 def _say(line: str) -> None:

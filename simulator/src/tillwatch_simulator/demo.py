@@ -4,11 +4,15 @@ It plays a scenario, tells what it does and what the collector makes of it, and 
 has a cause that was injected, and whether each event that was made is stored. Before it counts, every trouble ends,
 what was cut off catches up, what was broken is proved well, and everybody stops; all of it within limits, so that it
 ends whatever happens.
+
+A scenario with rollouts begins with the signing of their releases, and is over when the last of them is.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,11 +24,16 @@ from typing import Any
 
 from tillwatch_agent.errors import MachineError
 from tillwatch_simulator import scenario
+from tillwatch_simulator.conductor import Conductor, Rolled, newly_harmed, outside_window
 from tillwatch_simulator.faults import What
-from tillwatch_simulator.fleet import Fleet, embedded
+from tillwatch_simulator.fleet import Fleet, Harmed, embedded
+from tillwatch_simulator.inventory import Inventory
 from tillwatch_simulator.narrator import Narrator, Record, Tell
+from tillwatch_simulator.office import Office
 from tillwatch_simulator.processes import Agent, Collector
-from tillwatch_simulator.scenario import Scenario, Step
+from tillwatch_simulator.releases import Signed
+from tillwatch_simulator.scenario import Injection, Scenario, Step
+from tillwatch_simulator.updating import Between, Paces, Software
 
 HOLD_SCALE = 0.05
 """A minute of the policy passes in three seconds."""
@@ -37,6 +46,14 @@ PROOF_TIMEOUT_S = 30.0
 """Two heartbeats and a hold of some seconds; what flaps is held for longer, and stays open."""
 STORED_TIMEOUT_S = 20.0
 """The last events are on their way when everybody has stopped."""
+COMPLETED = "completed"
+NOT_SIGNED = "0" * 64
+"""Digest of what runs at first: no rollout brought it."""
+PACES = Paces(fetch=Between(2.0, 6.0), stage=Between(0.5, 2.0), start=Between(1.0, 3.0))
+"""A minute of a till's passes in some seconds."""
+SPREAD_S = 3.0
+CONFIRM_S = 60.0
+"""Three heartbeats, on a machine that has much to do; what does its harm sooner is taken back."""
 _ROWS_MAX = 500
 """One page of the API."""
 
@@ -55,6 +72,15 @@ class Report:
     """Troubles of many terminals with one cause, each with one ticket."""
     events_sent: int
     events_stored: int
+    updated: int = 0
+    """Terminals that rollouts which completed brought to their release, each time one did."""
+    outside_window: int = 0
+    """Switches, to a release or back, while their store was open."""
+    halted_wave: int | None = None
+    """In which the last rollout that was halted was."""
+    harmed: int = 0
+    """Terminals that a release did hidden harm."""
+    rollouts: tuple[Rolled, ...] = ()
 
 
 class Clock:
@@ -71,10 +97,15 @@ class Clock:
 class Stage:
     """Everything that runs, and how troubles are brought to it."""
 
-    def __init__(self, collector: Collector, agents: dict[str, Agent], fleet: Fleet) -> None:
+    def __init__(
+        self, collector: Collector, agents: dict[str, Agent], fleet: Fleet, inventory: Inventory, began_at: datetime
+    ) -> None:
         self.collector = collector
         self.agents = agents
         self.fleet = fleet
+        self.inventory = inventory
+        self.began_at = began_at
+        self.known_harm: set[Harmed] = set()
 
     def take(self, step: Step) -> None:
         """Let a trouble begin or end."""
@@ -106,6 +137,17 @@ class Stage:
         """List the outages that were detected last."""
         return self._rows("/api/v1/outages", sort="-detected_at")
 
+    def new_harm(self, now_s: float) -> list[Step]:
+        """Say what releases have done to terminals since the last look, as troubles that began."""
+        return [
+            Step(at_s=now_s, begins=True, injection=_harm(one, now_s))
+            for one in newly_harmed(self.fleet.harmed(), self.known_harm)
+        ]
+
+    def outside_window(self) -> int:
+        """Count the switches that were made while their store was open."""
+        return outside_window(self.fleet.switched(), self.inventory, self.began_at)
+
     def last_reason(self, ticket_id: int) -> str:
         """Say what a ticket's journal gives for its last step."""
         steps = self.collector.get(f"/api/v1/tickets/{ticket_id}/journal", limit=_ROWS_MAX)["items"]
@@ -121,9 +163,9 @@ class Stage:
         online = self.counts()["terminals_by_presence"].get("online", 0)
         return bool(online >= self.fleet.totals().terminals + len(self.agents))
 
-    def all_proved(self) -> bool:
-        """Whether no ticket waits for its proof."""
-        return bool(self.counts()["tickets"]["unresolved"] == 0)
+    def unproved(self) -> int:
+        """Count the tickets that wait for their proof, or for a person."""
+        return int(self.counts()["tickets"]["unresolved"])
 
     def all_told(self) -> bool:
         """Whether everybody is connected again, and the collector has acknowledged every event so far."""
@@ -149,19 +191,34 @@ def run(*, played: Scenario, seed: int, duration_s: float | None, tell: Tell) ->
     with TemporaryDirectory(prefix="tillwatch-demo-") as folder, ExitStack() as stack:
         stage = _set_up(stack, Path(folder), played, seed, tell)
         clock = Clock()
-        narrator = Narrator(tell, clock.now_s, scenario.inventory_of(played), stage.last_reason)
+        narrator = Narrator(tell, clock.now_s, stage.inventory, stage.last_reason, _harmful(played))
+        conductor = Conductor(stage.collector, played, narrator.line, clock.now_s)
         upcoming = scenario.rounds(played, Random(seed))  # noqa: S311 - a draw, not a secret
         with suppress(KeyboardInterrupt):
             tell(f"\nThe page: {stage.collector.page}\n")
-            _play(stage, narrator, clock, upcoming, duration_s)
-        return _finish(stage, narrator, tell)
+            _play(stage, narrator, conductor, clock, upcoming, ends_s=duration_s)
+        return _finish(stage, narrator, conductor, tell)
 
 
 def _set_up(stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: Tell) -> Stage:
+    office = Office(folder, played.release) if played.release else None
+    with ThreadPoolExecutor(1) as aside:
+        signing = aside.submit(office.publish) if office else None
+        stage = _started(stack, folder, played, seed, tell, office=office)
+        if signing:
+            tell(f"Signing {len(played.release)} releases, by the collector's own commands ...")
+            signing.result()
+    return stage
+
+
+def _started(
+    stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: Tell, *, office: Office | None
+) -> Stage:
     tell("Starting a collector with its embedded broker ...")
-    collector = stack.enter_context(Collector(folder / "collector", hold_scale=HOLD_SCALE))
+    releases = office.releases if office else None
+    collector = stack.enter_context(Collector(folder / "collector", hold_scale=HOLD_SCALE, releases=releases))
     tell(f"Starting {played.agents} real agents beside simulated printers, and a fleet of {played.terminals} ...")
-    inventory = scenario.inventory_of(played)
+    inventory, began_at = scenario.inventory_of(played), datetime.now(UTC)
     agents = {
         name: Agent(folder / name, terminal_id=name, interval_s=played.interval_s, broker_file=collector.broker_file)
         for name in inventory.agent_ids
@@ -173,9 +230,10 @@ def _set_up(stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: T
         interval_s=played.interval_s,
         seed=seed,
         broker=embedded(collector.broker_file),
+        software=_software(played, office.packed if office else ()),
     )
-    stage = Stage(collector, agents, stack.enter_context(fleet))
-    collector.describe(inventory)
+    stage = Stage(collector, agents, stack.enter_context(fleet), inventory, began_at)
+    collector.describe(inventory, began_at)
     for agent in agents.values():
         agent.ready()
     if not _wait(stage.all_online, ONLINE_TIMEOUT_S):
@@ -183,33 +241,74 @@ def _set_up(stack: ExitStack, folder: Path, played: Scenario, seed: int, tell: T
     return stage
 
 
-def _play(stage: Stage, narrator: Narrator, clock: Clock, upcoming: Iterator[Step], ends_s: float | None) -> None:
-    """Take each step at its time, and look at the tickets between; without an end, go on."""
+def _software(played: Scenario, packed: Iterable[Signed]) -> Software | None:
+    """Say what terminals run at first, and what they can be offered."""
+    if played.installed is None:
+        return None
+    installed = Signed(release=played.installed, digest=NOT_SIGNED)
+    return Software(
+        installed=installed,
+        offered={one.release.target: one for one in packed},
+        spread_s=SPREAD_S,
+        confirm_s=CONFIRM_S,
+        paces=PACES,
+    )
+
+
+def _harmful(played: Scenario) -> frozenset[str]:
+    """Name the releases in which harm hides, as a ticket about one does."""
+    return frozenset(f"{one.product} {one.version}" for one in played.release if one.harm or one.fails_pct)
+
+
+def _harm(one: Harmed, now_s: float) -> Injection:
+    return Injection(
+        terminal_id=one.terminal_id,
+        what=What.CONDITION,
+        from_s=now_s,
+        until_s=math.inf,
+        component=one.component,
+        code=one.code,
+    )
+
+
+def _play(
+    stage: Stage,
+    narrator: Narrator,
+    conductor: Conductor,
+    clock: Clock,
+    upcoming: Iterator[Step],
+    *,
+    ends_s: float | None,
+) -> None:
+    """Take each step at its time, and look at rollouts and tickets between; without an end, go on."""
     step = next(upcoming, None)
-    while ends_s is None or clock.now_s() < ends_s:
+    while not conductor.is_over and (ends_s is None or clock.now_s() < ends_s):
         while step and step.at_s <= clock.now_s():
             narrator.step(step, datetime.now(UTC))
             stage.take(step)
             step = next(upcoming, None)
         stage.check()
-        _show(stage, narrator)
+        conductor.look()
+        _show(stage, narrator, clock.now_s())
         threading.Event().wait(LOOK_EVERY_S)
 
 
-def _finish(stage: Stage, narrator: Narrator, tell: Tell) -> Report:
+def _finish(stage: Stage, narrator: Narrator, conductor: Conductor, tell: Tell) -> Report:
     """End every trouble, let everybody catch up and stop, and count."""
     tell("\nThe scenario is over: what lasts ends, what was cut off catches up, and all is proved well.\n")
+    stage.fleet.mend()
     for injection in narrator.lasting:
         step = Step(at_s=0.0, begins=False, injection=injection)
         narrator.step(step, datetime.now(UTC))
         stage.take(step)
     show = partial(_show, stage, narrator)
     _wait(stage.all_told, CATCH_UP_TIMEOUT_S, show)
-    _wait(stage.all_proved, PROOF_TIMEOUT_S, show)
+    halts = sum(one.halted_wave is not None for one in conductor.rolled)
+    _wait(lambda: stage.unproved() <= halts, PROOF_TIMEOUT_S, show)  # a person ends the ticket of a halt
     sent = stage.stop()
     _wait(lambda: stage.counts()["events"]["stored"] >= sent, STORED_TIMEOUT_S)
     show()
-    counts = stage.counts()
+    counts, rolled = stage.counts(), conductor.rolled
     return Report(
         heartbeats=counts["heartbeats_since_start"],
         tickets_opened=counts["tickets"]["opened"],
@@ -218,11 +317,19 @@ def _finish(stage: Stage, narrator: Narrator, tell: Tell) -> Report:
         outages_opened=narrator.outages_opened,
         events_sent=sent,
         events_stored=counts["events"]["stored"],
+        updated=sum(one.updated for one in rolled if one.state == COMPLETED),
+        outside_window=stage.outside_window(),
+        halted_wave=next((one.halted_wave for one in reversed(rolled) if one.halted_wave), None),
+        harmed=len(stage.known_harm),
+        rollouts=rolled,
     )
 
 
-def _show(stage: Stage, narrator: Narrator) -> None:
-    narrator.look(stage.tickets(), stage.outages())
+def _show(stage: Stage, narrator: Narrator, now_s: float = 0.0) -> None:
+    tickets, outages = stage.tickets(), stage.outages()
+    for step in stage.new_harm(now_s):
+        narrator.step(step, datetime.now(UTC))
+    narrator.look(tickets, outages)
 
 
 def _wait(is_so: Callable[[], bool], timeout_s: float, meanwhile: Callable[[], None] = lambda: None) -> bool:

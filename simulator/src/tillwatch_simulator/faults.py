@@ -111,12 +111,13 @@ class Till:
         self._busy = self.chance.uniform(3, 30)
         self._disk_free = self.chance.uniform(25, 80)
 
-    def observe(self) -> tuple[Observation, ...]:
-        """Look at every component."""
-        return tuple(self._look(component) for component in COMPONENTS)
+    def observe(self, harm: tuple[str, str] | None = None) -> tuple[Observation, ...]:
+        """Look at every component; `harm` is one more (component, code) that is true now."""
+        true = self.conditions if harm is None else self.conditions | {harm}
+        return tuple(self._look(component, true) for component in COMPONENTS)
 
-    def _look(self, component: str) -> Observation:
-        codes = sorted(code for where, code in self.conditions if where == component)
+    def _look(self, component: str, true: set[tuple[str, str]]) -> Observation:
+        codes = sorted(code for where, code in true if where == component)
         unavailable = [code for code in codes if code in AVAILABILITY_CODES]
         if unavailable:
             return _unavailable(component, unavailable[0])

@@ -3,6 +3,8 @@
 One thread owns all cores; one loop of the agent's publisher serves all connections. A terminal's outbox lies in memory,
 and what a disk would hold of it outlives its kills. What is drawn comes from the seed; only the identity of an outbox
 is truly random, since two runs of one seed are two lives: a collector must not take the second for the first.
+
+With `software` terminals take jobs, through the agent's real machine; what a job asks is done in memory (`updating`).
 """
 
 import heapq
@@ -13,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -34,7 +36,11 @@ from tillwatch_agent.core import (
     Publish,
     Stop,
     Tick,
+    Work,
+    Worked,
 )
+from tillwatch_agent.health import Observation
+from tillwatch_agent.jobs import Jobs, MemoryStore
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.outbox import MEMORY, Outbox
 from tillwatch_agent.publisher import CONNECT_TIMEOUT_S, Broker, Loop, Publisher
@@ -43,6 +49,7 @@ from tillwatch_protocol import topics
 from tillwatch_simulator.errors import PartFailed
 from tillwatch_simulator.faults import Till, What
 from tillwatch_simulator.scenario import Injection, Step
+from tillwatch_simulator.updating import Installation, Software
 
 AGENT_VERSION = "simulated"
 _WAIT_S_MAX = 1.0
@@ -64,15 +71,38 @@ class Totals:
     unacknowledged: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switched:
+    """A terminal began to run another release."""
+
+    terminal_id: str
+    version: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Harmed:
+    """What runs on a terminal did hidden harm to one of its components."""
+
+    terminal_id: str
+    component: str
+    code: str
+    version: str
+
+
 class Terminal:
     """One simulated terminal. For the fleet's thread only."""
 
-    def __init__(self, *, terminal_id: str, interval_s: int, seed: int) -> None:
+    def __init__(self, *, terminal_id: str, interval_s: int, seed: int, software: Software | None = None) -> None:
         self.terminal_id = terminal_id
         self.heartbeats = 0
         self._interval_s = interval_s
         self._rng = Random(f"{seed}/{terminal_id}")  # noqa: S311 - a simulation, not a secret
         self._till = Till(terminal_id=terminal_id, chance=self._rng)
+        self._software = software
+        self._installation = Installation(software, self._rng) if software else None
+        self._page = MemoryStore()
+        """Of the newest job, as its disk holds it."""
         self._host_boot_id = self._drawn_id()
         self._publisher: Publisher | None = None
         self._core: Core | None = None
@@ -109,7 +139,7 @@ class Terminal:
                 self._till.conditions.add((injection.component, injection.code))
                 self._observe(moment)
             case What.DEAD:
-                self.kill()
+                self.kill(moment)
             case What.STOPPED:
                 self.stop(moment)
             case What.CUT:
@@ -125,6 +155,8 @@ class Terminal:
                 self._observe(moment)
             case What.DEAD:
                 self._host_boot_id = self._drawn_id()
+                if self._installation:
+                    self._installation.boot(moment.monotonic_s)
                 self.start(moment)
             case What.STOPPED:
                 self.start(moment)
@@ -142,19 +174,20 @@ class Terminal:
                 agent_version=AGENT_VERSION,
                 host_boot_id=self._host_boot_id,
             )
-            self._core = Core(settings, Outbox.open(MEMORY, image=self._disk), self._rng, moment)
+            outbox = Outbox.open(MEMORY, image=self._disk)
+            self._core = Core(settings, outbox, self._rng, moment, self._jobs(moment))
             self._observe_at_s = moment.monotonic_s
 
     def stop(self, moment: Moment) -> None:
         """Stop its agent, which says so."""
         self._handle(Stop(), moment)
-        self._shut()
+        self._shut(moment)
 
-    def kill(self) -> None:
+    def kill(self, moment: Moment) -> None:
         """End its agent without a word; the kernel closes its connection."""
         if self._publisher:
             self._publisher.abandon()
-        self._shut()
+        self._shut(moment)
 
     def work(self, moment: Moment) -> float:
         """Do what is due; return when to do so again, on the monotonic clock."""
@@ -163,16 +196,65 @@ class Terminal:
         if moment.monotonic_s >= self._fails_at_s:
             self._fails_at_s = math.inf
             self._handle(ConnectFailed(), moment)
+        self._install(moment)
         if moment.monotonic_s >= self._observe_at_s:
             self._observe(moment)
         self._handle(Tick(), moment)
         if self._core is None:
             return math.inf
-        return min(self._observe_at_s, self._fails_at_s, moment.monotonic_s + self._core.next_due_s(moment))
+        now_s = moment.monotonic_s
+        installs_at_s = self._installation.due_s(now_s) if self._installation else math.inf
+        return min(self._observe_at_s, self._fails_at_s, installs_at_s, now_s + self._core.next_due_s(moment))
+
+    def mend(self) -> None:
+        """Have somebody end what the running release does to it."""
+        if self._installation:
+            self._installation.mend()
+
+    @property
+    def switched(self) -> list[Switched]:
+        """Every release that it began to run."""
+        if self._installation is None:
+            return []
+        return [
+            Switched(terminal_id=self.terminal_id, version=one.version, at=_wall(one.at_s))
+            for one in self._installation.switches
+        ]
+
+    @property
+    def harmed(self) -> Harmed | None:
+        """What the release that runs on it did to it by now."""
+        harm = self._installation.harm(time.monotonic()) if self._installation else None
+        if harm is None or self._installation is None:
+            return None
+        component, code = harm
+        return Harmed(terminal_id=self.terminal_id, component=component, code=code, version=self._installation.version)
+
+    def _jobs(self, moment: Moment) -> Jobs | None:
+        """Go on with the newest job, by the page on its disk."""
+        if self._software is None:
+            return None
+        settings = self._software.settings(self._interval_s, self._host_boot_id)
+        return Jobs(settings, self._page, self._rng, moment)
+
+    def _install(self, moment: Moment) -> None:
+        """Hand in what came of the newest effect of a job, and look when something else runs."""
+        if self._installation is None:
+            return
+        while result := self._installation.take(moment.monotonic_s, line_is_up=not self._is_cut):
+            self._handle(Worked(result), moment)
+        if self._installation.has_turned(moment.monotonic_s):
+            self._observe(moment)
 
     def _observe(self, moment: Moment) -> None:
         self._observe_at_s = moment.monotonic_s + self._interval_s
-        self._handle(Observed(self._till.observe()), moment)
+        self._handle(Observed(self._looks(moment.monotonic_s)), moment)
+
+    def _looks(self, now_s: float) -> tuple[Observation, ...]:
+        if self._installation is None:
+            return self._till.observe()
+        harm = self._installation.harm(now_s)
+        return (*self._till.observe(harm), self._installation.look(now_s))
 
     def _cut(self, moment: Moment) -> None:
         self._is_cut = True
@@ -188,17 +270,22 @@ class Terminal:
             if isinstance(effect, Connect) and self._is_cut:
                 self._fails_at_s = moment.monotonic_s + CONNECT_TIMEOUT_S
             else:
-                self._carry_out(effect)
+                self._carry_out(effect, moment)
 
-    def _carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, Forget) or self._publisher is None:
+    def _carry_out(self, effect: Effect, moment: Moment) -> None:
+        if isinstance(effect, Work) and self._installation:
+            now_s = moment.monotonic_s
+            self._installation.carry_out(effect.effect, now_s, monotonic_s=now_s)
+        if isinstance(effect, Forget | Work) or self._publisher is None:
             return
         if isinstance(effect, Publish) and effect.outgoing.topic == topics.HEARTBEAT.of(self.terminal_id):
             self.heartbeats += 1
         self._publisher.carry_out(effect)
 
-    def _shut(self) -> None:
+    def _shut(self, moment: Moment) -> None:
         """Keep what a disk would hold."""
+        if self._installation:
+            self._installation.kill(moment.monotonic_s)
         if self._core:
             self._events, self._unacknowledged = self.events, self.unacknowledged
             self._disk = self._core.outbox.image()
@@ -214,9 +301,18 @@ class Fleet:
     """Terminals that run from `__enter__` to `__exit__`; at the end each says that it stops."""
 
     def __init__(
-        self, *, terminal_ids: Iterable[str], interval_s: int, seed: int, broker: Callable[[str], Broker]
+        self,
+        *,
+        terminal_ids: Iterable[str],
+        interval_s: int,
+        seed: int,
+        broker: Callable[[str], Broker],
+        software: Software | None = None,
     ) -> None:
-        self._terminals = {name: Terminal(terminal_id=name, interval_s=interval_s, seed=seed) for name in terminal_ids}
+        self._terminals = {
+            name: Terminal(terminal_id=name, interval_s=interval_s, seed=seed, software=software)
+            for name in terminal_ids
+        }
         self._loop = Loop(name="fleet")
         for name, terminal in self._terminals.items():
             terminal.attach(Publisher(self._loop, broker(name), name, partial(self._make_ready, terminal)))
@@ -254,6 +350,11 @@ class Fleet:
         if terminal:
             self._order(partial(self._follow, terminal, step))
 
+    def mend(self) -> None:
+        """Have somebody end what the running releases do, and would have done, to their terminals."""
+        for terminal in self._terminals.values():
+            self._order(terminal.mend)
+
     def totals(self) -> Totals:
         """Count; raises `PartFailed` when the fleet has stopped by itself."""
         if not self._over and not (self._thread.is_alive() and self._loop.alive):
@@ -266,6 +367,15 @@ class Fleet:
             events=sum(terminal.events for terminal in terminals),
             unacknowledged=sum(terminal.unacknowledged for terminal in terminals),
         )
+
+    def switched(self) -> list[Switched]:
+        """List every release that a terminal began to run, in the order of time."""
+        found = [one for terminal in self._terminals.values() for one in terminal.switched]
+        return sorted(found, key=lambda one: (one.at, one.terminal_id))
+
+    def harmed(self) -> list[Harmed]:
+        """List what the releases that run did to their terminals by now."""
+        return [harmed for terminal in self._terminals.values() if (harmed := terminal.harmed) is not None]
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
@@ -357,3 +467,8 @@ def _broker(host: str, port: int, password: str | None, terminal_id: str) -> Bro
 
 def _now() -> Moment:
     return Moment(monotonic_s=time.monotonic(), at=datetime.now(UTC))
+
+
+def _wall(at_s: float) -> datetime:
+    """Turn a moment of the monotonic clock into a time of day."""
+    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - at_s)

@@ -88,6 +88,7 @@ class Way:
         arrives_s = max(self.arrived_s, now_s + _latency_s(self.habits, self.chance))
         if arrives_s >= self.fate.stuck_at_s:
             if self.late_left <= 0 or now_s >= self.fate.breaks_at_s:
+                self.arrived_s = math.inf
                 return None
             self.late_left -= 1
             arrives_s = max(arrives_s, self.fate.late_at_s)

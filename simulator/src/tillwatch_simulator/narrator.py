@@ -3,12 +3,12 @@
 It is shown each step as it is taken, and tickets and outages as the API lists them; it tells what has changed since.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 from tillwatch_simulator import scenario
-from tillwatch_simulator.account import TERMINAL, Account, Cause
+from tillwatch_simulator.account import RELEASE, TERMINAL, Account, Cause
 from tillwatch_simulator.inventory import Inventory
 from tillwatch_simulator.scenario import Injection, Step
 
@@ -23,16 +23,23 @@ ALTERNATIVES_MAX = 3
 class Narrator:
     """The account of one demonstration, told as it grows.
 
-    `now_s` says how long it has been played, `last_reason` what a ticket's journal gives for its last step.
+    `now_s` says how long it has been played, `last_reason` what a ticket's journal gives for its last step. `harmful`
+    names the releases in which harm hides, as tickets about them do: a rollout of another that is halted is a mistake.
     """
 
     def __init__(
-        self, tell: Tell, now_s: Callable[[], float], inventory: Inventory, last_reason: Callable[[int], str]
+        self,
+        tell: Tell,
+        now_s: Callable[[], float],
+        inventory: Inventory,
+        last_reason: Callable[[int], str],
+        harmful: Collection[str] = (),
     ) -> None:
         self._tell = tell
         self._now_s = now_s
         self._inventory = inventory
         self._last_reason = last_reason
+        self._harmful = harmful
         self._account = Account(inventory)
         self._together: object = None
         self._known: dict[int, tuple[str, int]] = {}
@@ -57,11 +64,11 @@ class Narrator:
         change(injection, now)
         together = injection.place and (injection.place, step.begins, step.at_s)
         if injection.place is None:
-            self._line(injection.terminal_id, scenario.narrated(step), "")
+            self.line(injection.terminal_id, scenario.narrated(step), "")
         elif together != self._together:
             count = len(self._inventory.within(injection.place))
             detail = f"all {count} terminals of this {injection.place.kind} at once" if step.begins else ""
-            self._line(injection.place.place_id, f"line is {'cut' if step.begins else 'back'}", detail)
+            self.line(injection.place.place_id, f"line is {'cut' if step.begins else 'back'}", detail)
         self._together = together
 
     def look(self, tickets: Iterable[Record], outages: Iterable[Record]) -> None:
@@ -77,36 +84,40 @@ class Narrator:
     def _ticket(self, ticket: Record, *, is_new: bool) -> None:
         cause = self._account.cause(ticket)
         what = f"{ticket['component']} {ticket['code']}"
-        if cause is None and is_new:
+        if cause is None and is_new and not self._is_of_harm(ticket):
             self.false_tickets.add(ticket["ticket_id"])
             what += "  FALSE: nothing was injected that explains it"
         said = "opened" if is_new and not ticket["resolved_at"] else str(ticket["status"])
         subject = str(ticket["subject_id"])
         if ticket["subject_kind"] != TERMINAL:
             said += f", for the whole {ticket['subject_kind']}"
-        self._line(subject, f"ticket {ticket['ticket_id']} {said}", what + _after(ticket, cause, is_new=is_new))
+        self.line(subject, f"ticket {ticket['ticket_id']} {said}", what + _after(ticket, cause, is_new=is_new))
 
     def _outage(self, outage: Record) -> None:
         outage_id, has_ended = int(outage["outage_id"]), outage["ended_at"] is not None
         if outage_id not in self._outages:
             self._evidence(outage)
         if has_ended and not self._outages.get(outage_id):
-            self._line(outage["node_id"], f"outage {outage_id} is over", self._last_reason(outage["ticket_id"]))
+            self.line(outage["node_id"], f"outage {outage_id} is over", self._last_reason(outage["ticket_id"]))
         self._outages[outage_id] = has_ended
 
     def _evidence(self, outage: Record) -> None:
         """Say in words why many have one cause, and why it lies there."""
         evidence = outage["evidence"]
         others = ", ".join(map(_share, evidence["alternatives"][:ALTERNATIVES_MAX]))
-        self._line(
+        self.line(
             outage["node_id"],
             f"outage {outage['outage_id']}: one cause, one ticket",
             f"{outage['code']} at {_share(evidence['node'])}, all within {evidence['span_s']:.1f} s",
         )
         if others:
-            self._line(outage["node_id"], f"outage {outage['outage_id']}: less like it", others)
+            self.line(outage["node_id"], f"outage {outage['outage_id']}: less like it", others)
 
-    def _line(self, subject: str, said: str, detail: str) -> None:
+    def _is_of_harm(self, ticket: Record) -> bool:
+        return ticket["subject_kind"] == RELEASE and ticket["subject_id"] in self._harmful
+
+    def line(self, subject: str, said: str, detail: str) -> None:
+        """Tell one thing about a subject, at this moment."""
         self._tell(f"{self._now_s():7.1f} s  {subject:<10} {said:<38} {detail}".rstrip())
 
 

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -123,18 +124,20 @@ class Child:
 class Collector:
     """`tillwatch-collector serve` with its embedded broker, reached over HTTP. It serves when `__enter__` returns."""
 
-    def __init__(self, folder: Path, *, hold_scale: float) -> None:
+    def __init__(self, folder: Path, *, hold_scale: float, releases: Path | None = None) -> None:
+        """Prepare it, with a folder of signed releases; raises `PartFailed`."""
         self._folder = folder
         self._data = folder / "data"
         self._config = folder / "collector.toml"
         self._child = Child(folder, ["tillwatch-collector", "serve", "--config", str(self._config)])
         self._config.write_text(
             f"data_dir = {json.dumps(str(self._data))}\n\n[web]\nport = 0\n\n"
-            f"[judge]\nhold_scale = {hold_scale}\ncanary_s = 1.0\ntick_s = 0.5\n",
+            f"[judge]\nhold_scale = {hold_scale}\ncanary_s = 1.0\ntick_s = 0.5\n\n[rollouts]\nlook_s = 1.0\n"
+            + (f"\n[releases]\nfolder = {json.dumps(str(releases))}\n" if releases else ""),
             encoding="utf-8",
         )
         self._web_url = ""
-        self._token = ""
+        self._token = self._desk_token = ""
 
     def __enter__(self) -> Self:
         """Start it; raises `PartFailed`."""
@@ -164,15 +167,23 @@ class Collector:
         """Ask the API; raises `PartFailed`."""
         return json.loads(self._answer("GET", f"{path}?{urlencode(query)}", self._token))
 
-    def describe(self, inventory: Inventory) -> None:
+    def describe(self, inventory: Inventory, began_at: datetime) -> None:
         """Tell it who stands where, with a token that may write and is known to nobody else; raises `PartFailed`."""
         token = self._made_token("inventory", "write")
-        for path, kind, body in inventory.posts():
-            self._answer("POST", path, token, kind=kind, body=body.encode())
+        for path, kind, body in inventory.posts(began_at):
+            self._answer("POST", path, token, {"Content-Type": kind}, body.encode())
 
-    def _answer(self, method: str, target: str, token: str, *, kind: str | None = None, body: bytes = b"") -> bytes:
+    def act(self, path: str, body: Mapping[str, Any], *, actor: str) -> Any:
+        """Have somebody, such as `person:ann`, ask it to do something; raises `PartFailed`."""
+        self._desk_token = self._desk_token or self._made_token("desk", "admin")
+        headers = {"Content-Type": "application/json", "X-Actor": actor}
+        return json.loads(self._answer("POST", path, self._desk_token, headers, json.dumps(body).encode()))
+
+    def _answer(
+        self, method: str, target: str, token: str, more: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> bytes:
         where = urlsplit(self._web_url)
-        headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": kind} if kind else {})
+        headers = {"Authorization": f"Bearer {token}", **(more or {})}
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=HTTP_TIMEOUT_S)
         try:
             connection.request(method, target, body or None, headers)
@@ -198,14 +209,8 @@ class Collector:
         return self._web_url if self.broker_file.exists() else None
 
     def _made_token(self, name: str, scope: str) -> str:
-        program = Path(sys.executable).with_name("tillwatch-collector")
         words = ["token", "create", "--name", name, "--scope", scope, "--json", "--config", str(self._config)]
-        done = subprocess.run(  # noqa: S603 - our own command
-            [program, *words], env=_environment(), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise PartFailed(f"tillwatch-collector token create: expected a token, got: {done.stdout}{done.stderr}")
-        return str(json.loads(done.stdout)["token"])
+        return str(json.loads(ask_collector(*words))["token"])
 
 
 class Agent:
@@ -272,6 +277,18 @@ class Agent:
             return self.summary()
         except MachineError:
             return None
+
+
+def ask_collector(*words: str) -> str:
+    """Run a command of the collector to its end, and return what it says; raises `PartFailed`."""
+    program = Path(sys.executable).with_name("tillwatch-collector")
+    done = subprocess.run(  # noqa: S603 - our own command
+        [program, *words], env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = f"{done.stdout}{done.stderr}"[-_LOG_CHARS_MAX:]
+        raise PartFailed(f"tillwatch-collector {' '.join(words[:2])}: expected exit code 0, got {said}")
+    return done.stdout
 
 
 def _end_with_parent() -> None:

@@ -30,6 +30,22 @@
     what = "cut"                    # everybody of a place at once, by one cause
     carrier = "CityNet"             # or: merchant = "golden-wok", or: store = "golden-wok-1"
 
+    [installed]                     # with rollouts: what the simulated ones run at first
+    product = "till"
+    version = "2.0"
+
+    [[release]]                     # signed when it begins; with the harm that hides in it
+    product = "till"
+    version = "2.1"
+    harm = { share_pct = 20.0, from_s = 30.0, until_s = 40.0, component = "pin_pad:counter", code = "no_response" }
+
+    [[rollout]]                     # one after the other, each when the one before is over
+    version = "2.1"
+    select = "till<2.1"
+    reason = "why they get it"
+
+    [plan]                          # how: `tillwatch-collector rollout example`
+
 `drawn` turns it into injections; the same scenario and the same chance always give the same ones. No terminal that is
 drawn at random has another trouble at that time, so that each ticket has one cause.
 """
@@ -41,11 +57,13 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tillwatch_protocol.release import Version
 from tillwatch_protocol.vocabulary import Code, Component, IntervalS
 from tillwatch_simulator.devices.escpos import Fault
 from tillwatch_simulator.errors import ScenarioInvalid
 from tillwatch_simulator.faults import COMPONENTS, PRINTER, TicketIdentity, What, tickets_of
 from tillwatch_simulator.inventory import MERCHANTS_MAX, Inventory, Merchant, Place, PlaceKind
+from tillwatch_simulator.releases import Release
 
 TERMINALS_MAX = 5_000
 """One process and one loopback address: more than this run out of descriptors before they prove anything."""
@@ -55,6 +73,8 @@ HAPPENINGS_MAX = 1_000
 PLACE_TERMINALS_MIN = 5
 """Fewer that fail together are no less likely as many faults: they are named one by one."""
 LENGTH_S_MAX = 86_400.0
+ROLLOUTS_MAX = 10
+"""One after the other, each of some minutes."""
 
 Number = Annotated[int, Field(ge=1)]
 Offset = Annotated[float, Field(ge=0, le=LENGTH_S_MAX)]
@@ -116,8 +136,16 @@ class Happening(_Table):
         return self
 
 
+class Rollout(_Table):
+    """A release to a selection of the terminals."""
+
+    version: Version
+    select: Annotated[str, Field(min_length=1, max_length=4_000)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Scenario(_Table):
-    """A fleet and what befalls it in one round."""
+    """A fleet, what befalls it in one round, and what it is to run."""
 
     terminals: Annotated[int, Field(ge=0, le=TERMINALS_MAX)] = 100
     agents: Annotated[int, Field(ge=0, le=AGENTS_MAX)] = 0
@@ -125,6 +153,28 @@ class Scenario(_Table):
     length_s: Duration = 60.0
     merchant: Annotated[tuple[Merchant, ...], Field(strict=False, max_length=MERCHANTS_MAX)] = ()
     happening: Annotated[tuple[Happening, ...], Field(strict=False, max_length=HAPPENINGS_MAX)] = ()
+    installed: Release | None = None
+    release: Annotated[tuple[Release, ...], Field(strict=False, max_length=ROLLOUTS_MAX)] = ()
+    rollout: Annotated[tuple[Rollout, ...], Field(strict=False, max_length=ROLLOUTS_MAX)] = ()
+    plan: dict[str, Any] = Field(default_factory=dict)
+    """Of every rollout; the collector says what makes sense in it."""
+
+    def release_of(self, rollout: Rollout) -> Release:
+        """Find what a rollout brings."""
+        return next(one for one in self.release if one.version == rollout.version)
+
+    @model_validator(mode="after")
+    def _signable(self) -> Self:
+        if (self.release or self.rollout) and self.installed is None:
+            raise ValueError("expected what is installed beside releases, got none")
+        versions = [one.version for one in self.release]
+        for rollout in self.rollout:
+            if versions.count(rollout.version) != 1:
+                raise ValueError(f"expected one release of version {rollout.version}, as a rollout has it")
+        others = [one for one in self.release if self.installed and one.product != self.installed.product]
+        if others:
+            raise ValueError(f"expected releases of the product that is installed, got {others[0].product}")
+        return self
 
     @model_validator(mode="after")
     def _placed(self) -> Self:

@@ -145,6 +145,12 @@ News = Progress | Fetched | Failed
 
 def command(order: Order) -> list[str]:
     """Write the order as a command line of this interpreter, apart from its user's settings."""
+    own = "-I" + "B" * sys.flags.dont_write_bytecode + "S" * sys.flags.no_site
+    return [sys.executable, own, "-c", _PROGRAM, str(HOME), *arguments(order)]
+
+
+def arguments(order: Order) -> list[str]:
+    """Write the order as the program's own arguments."""
     given: dict[str, object] = {
         "--metadata-dir": order.metadata_dir,
         "--metadata-url": order.metadata_url,
@@ -163,9 +169,7 @@ def command(order: Order) -> list[str]:
         "--total-s": order.total_s,
         "--reserve-bytes": order.reserve_bytes,
     }
-    options = [f"{name}={value}" for name, value in given.items() if value is not None]
-    own = "-I" + "B" * sys.flags.dont_write_bytecode + "S" * sys.flags.no_site
-    return [sys.executable, own, "-c", _PROGRAM, str(HOME), *options, "download"]
+    return [*(f"{name}={value}" for name, value in given.items() if value is not None), "download"]
 
 
 def told(news: News) -> str:
