@@ -109,6 +109,24 @@ def test_a_release_is_taken_back_with_a_reason(opened: Office) -> None:
     assert "--reason: expected 1 to 300" in opened.err
 
 
+def test_what_was_drafted_by_mistake_is_dropped_and_spends_no_version(opened: Office) -> None:
+    assert opened.add("2.1.0") == 0, opened.err
+    assert opened.sign("alice") == 0, opened.err
+    assert opened.publish() == 0, opened.err
+    assert opened.add("9.9.9") == 0, opened.err
+    assert opened.there("revoke", "till/till-2.1.0.tar.gz", "--reason", "oops") == 0, opened.err
+    for drafted in ("till/till-9.9.9.tar.gz", "till/till-2.1.0.tar.gz"):
+        assert opened.there("drop", drafted) == 0, opened.err
+    assert opened.there("drop", "till/till-2.1.0.tar.gz") == 1
+    assert "expected a release that is drafted and not published, one of: none" in opened.err
+    assert opened.add("2.2.0") == 0, opened.err
+    assert opened.sign("alice") == 0, opened.err
+    assert opened.publish() == 0, opened.err
+    assert opened.there("list", "--json") == 0, opened.err
+    found = {one["target"]: one["revoked"] for one in json.loads(opened.out)["published"]}
+    assert found == {"till/till-2.1.0.tar.gz": False, "till/till-2.2.0.tar.gz": False}
+
+
 def test_somebody_leaves_and_somebody_comes(opened: Office) -> None:
     opened.person("dave")
     assert opened.there("rotate-key", "root", "--out", "carol", "--new", opened.pub("dave")) == 0

@@ -288,7 +288,10 @@ def test_the_gates_last_word_is_shown(web: Web, client: TestClient) -> None:
     [
         ({"target": "till/till-9.tar.gz"}, "target: expected a release that `release list` shows"),
         ({"select": "regoin=east"}, "select: regoin: expected a version such as 2.1.0"),
-        ({"select": "terminal=nobody"}, "selection: expected at least one terminal that may be changed, got none"),
+        (
+            {"select": "terminal=nobody"},
+            "selection: expected at least one terminal that may be changed, got none: the query chose nobody",
+        ),
         ({"settings": SETTINGS | {"waves": [{"count": 5}]}}, "waves.0: expected at most 4 terminals (20 % of 19)"),
     ],
 )

@@ -174,8 +174,11 @@ def _run(settings: AgentConfig) -> int:
 
 def _write(path: Path) -> None:
     """Begin a configuration, or add to one, for what is recognised; what stands there is left as it is."""
-    text = path.read_text(encoding="utf-8") if path.exists() else recognise.first_config(socket.gethostname())
-    known = config.load(path) if path.exists() else config.parse(tomllib.loads(text))
+    if path.exists():
+        known, text = config.load(path), path.read_text(encoding="utf-8")
+    else:
+        text = recognise.first_config(socket.gethostname())
+        known = config.parse(tomllib.loads(text))
     tables = recognise.suggested(recognise.attached(known), known)
     if path.exists() and not tables:
         sys.stderr.write(f"{path}: nothing to add\n")

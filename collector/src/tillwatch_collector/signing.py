@@ -107,6 +107,26 @@ class ReleaseFolder:
         self._write_draft(Targets, draft)
         return lost
 
+    def drop(self, target: str, now: datetime) -> tuple[str, ...]:
+        """Take a release, or that one is taken back, out of the draft again; returns who signed what it replaces."""
+        draft, lost = self._targets_to_change(now)
+        newest = self._newest_targets()
+        published = newest.signed.targets if newest else {}
+        told = newest.signed.unrecognized_fields.get(REVOKED_FIELD, {}) if newest else {}
+        revoked = draft.signed.unrecognized_fields.get(REVOKED_FIELD, {})
+        drafted = (draft.signed.targets.keys() - published.keys()) | (revoked.keys() - told.keys())
+        if target not in drafted:
+            names = ", ".join(sorted(drafted)) or "none"
+            raise ReleaseRefused(
+                f"expected a release that is drafted and not published, one of: {names}; got {target!r}"
+            )
+        revoked.pop(target, None)
+        draft.signed.targets.pop(target, None)
+        if target in published:
+            draft.signed.targets[target] = published[target]
+        self._write_draft(Targets, draft)
+        return lost
+
     def rotate(
         self, office: Office, *, out: str | None, key: SSlibKey | None, threshold: int | None, now: datetime
     ) -> tuple[str, ...]:

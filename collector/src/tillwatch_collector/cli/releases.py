@@ -127,6 +127,17 @@ def revoke(
 
 
 @commands.command()
+def drop(
+    target: Annotated[str, typer.Argument(help="As `add` or `revoke` named it: till/till-2.1.0.tar.gz.")],
+    *,
+    folder: FolderOption = FOLDER,
+) -> None:
+    """Take a release, or that one is taken back, out of the draft again; what is published stays."""
+    with signing.opened(folder) as releases:
+        _say_signings(releases, releases.drop(target, now()))
+
+
+@commands.command()
 def sign(*, key: KeyOption, passphrase_file: PassphraseOption = None, folder: FolderOption = FOLDER) -> None:
     """Add your signature to every draft that your key may sign."""
     signer = release_keys.signer(key, _passphrase(key, passphrase_file))

@@ -11,7 +11,7 @@ A wave that could not satisfy the gate is refused beforehand: the first is small
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -101,10 +101,16 @@ def plan(rollout_id: str, selection: Selection, settings: RolloutSettings) -> Pl
     left_out = {one.terminal_id: reason for one in selection.terminals if (reason := _left_out(one))}
     drawn = _drawn(rollout_id, (one for one in selection.terminals if one.terminal_id not in left_out))
     if not drawn:
-        raise RolloutRefused("selection: expected at least one terminal that may be changed, got none")
+        raise RolloutRefused(f"selection: expected at least one terminal that may be changed, got {_nobody(left_out)}")
     waves = _waves(drawn, settings)
     _check(waves, len(drawn), settings)
     return Plan(waves=_with_controls(waves), left_out=tuple(sorted(left_out.items())))
+
+
+def _nobody(left_out: Mapping[str, LeftOutReason]) -> str:
+    counts = Counter(left_out.values())
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"none: {why}" if why else "none: the query chose nobody"
 
 
 def tills_at_once(store_tills: int, most: int) -> int:
