@@ -6,6 +6,7 @@ first wave of 200 while stores are closed, the other 1,000 to compare with, faul
 side; in each the rules of rollouts are checked at every step.
 """
 
+import math
 import multiprocessing
 import os
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -41,15 +42,15 @@ def rollouts(progress: Progress) -> dict[str, float]:
 
 
 def _figures(ended: dict[tuple[int, int], Ended]) -> dict[str, float]:
-    halted = {
-        harm_pct: sum(one.halted_in_first for (harm, _), one in ended.items() if harm == harm_pct)
-        for harm_pct in HARM_PCTS
-    }
+    def halted_pct(harm_pct: int) -> float:
+        of = [one.halted_in_first for (harm, _), one in ended.items() if harm == harm_pct]
+        return 100 * sum(of) / len(of) if of else math.nan
+
     return {
-        "world_rollouts_halted_20pct": halted[20],
-        "world_rollouts_halted_5pct": halted[5],
-        "world_rollouts_halted_1pct": halted[1],
-        "world_rollouts_false_halts": halted[0],
+        "world_rollouts_halted_20pct": halted_pct(20),
+        "world_rollouts_halted_5pct": halted_pct(5),
+        "world_rollouts_halted_1pct": halted_pct(1),
+        "world_rollouts_false_halts": halted_pct(0),
         "world_rollouts_exposed_max": max((one.most_at_once for one in ended.values()), default=0),
     }
 
@@ -66,35 +67,35 @@ EXPERIMENTS = (
             Figure(
                 name="world_rollouts",
                 unit="rollouts",
-                aim=len(HARM_PCTS) * EACH,
+                aim=20,
                 at_most=False,
-                says=f"{_WORLD}: {EACH} each of a release that harms 0, 1, 5 and 20 %",
+                says=f"{_WORLD}: as many each of a release that harms 0, 1, 5 and 20 %",
             ),
             Figure(
                 name="world_rollouts_halted_20pct",
-                unit="rollouts",
-                aim=EACH,
+                unit="%",
+                aim=99,
                 at_most=False,
-                says=f"of {EACH} of a release that harms 20 %: halted in their first wave",
+                says="of those of a release that harms 20 %: halted in their first wave",
             ),
             Figure(
                 name="world_rollouts_halted_5pct",
-                unit="rollouts",
-                aim=EACH,
+                unit="%",
+                aim=95,
                 at_most=False,
-                says=f"of {EACH} of one that harms 5 %: halted in their first wave",
+                says="of those of one that harms 5 %: halted in their first wave",
             ),
             Figure(
                 name="world_rollouts_halted_1pct",
-                unit="rollouts",
+                unit="%",
                 aim=None,
-                says=f"of {EACH} of one that harms 1 %: halted in their first wave",
+                says="of those of one that harms 1 %: halted in their first wave",
             ),
             Figure(
                 name="world_rollouts_false_halts",
-                unit="rollouts",
+                unit="%",
                 aim=0,
-                says=f"of {EACH} of one that does no harm: halted in their first wave",
+                says="of those of one that does no harm: halted in their first wave",
             ),
             Figure(
                 name="world_rollouts_broken",
