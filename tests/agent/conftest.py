@@ -12,9 +12,11 @@ from typing import Any, Self
 
 import pytest
 from tests.agent.cores import connected, core_on
+from tests.agent.release_site import CONTENT, PRODUCT, TILL, Repository, Site, Terminal, shown
 
 from tillwatch_agent import reach
 from tillwatch_agent.core import Core
+from tillwatch_agent.installer import fetch, spool
 from tillwatch_agent.outbox import MEMORY, Outbox
 
 InMemory = Callable[..., Outbox]
@@ -167,3 +169,27 @@ def no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, "temporary failure")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """One release, published."""
+    repository = Repository()
+    repository.add(TILL, CONTENT, PRODUCT)
+    repository.publish()
+    return repository
+
+
+@pytest.fixture
+def site(repository: Repository) -> Iterator[Site]:
+    with shown(repository.files) as site:
+        yield site
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, repository: Repository, site: Site, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal that knows the first root, and does not wait between two tries."""
+    monkeypatch.setattr(fetch, "Terms", lambda **terms: spool.Terms(**terms, retry_s=0.001))
+    terminal = Terminal(tmp_path, site)
+    assert terminal.init(repository.first_root) == 0
+    return terminal

@@ -264,3 +264,8 @@ class Terminal:
 
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.targets.glob("*")} if self.targets.exists() else {}
+
+
+def cut_after(count: int) -> Callable[["Asked"], None]:
+    """Answer honestly, and hang up after so many bytes."""
+    return lambda asked: asked.honestly(until=count)

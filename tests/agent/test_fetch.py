@@ -8,17 +8,27 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.agent.authority import DAY, Authority
-from tests.agent.release_site import CONTENT, LIFE, NOW, PRODUCT, TILL, Asked, Repository, Site, Terminal, shown
+from tests.agent.release_site import (
+    CONTENT,
+    LIFE,
+    NOW,
+    PRODUCT,
+    TILL,
+    Asked,
+    Repository,
+    Site,
+    Terminal,
+    cut_after,
+    shown,
+)
 
 from tillwatch_agent.floor import BUILT_AT
-from tillwatch_agent.installer import fetch, spool
 from tillwatch_agent.installer.order import (
     EXIT_CODES,
     Cause,
@@ -35,33 +45,7 @@ NETWORK, STORAGE = EXIT_CODES[Cause.NETWORK], EXIT_CODES[Cause.STORAGE]
 NAME = "till%2Ftill-2.1.0.tar.gz"
 
 
-@pytest.fixture
-def repository() -> Repository:
-    repository = Repository()
-    repository.add(TILL, CONTENT, PRODUCT)
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, repository: Repository, site: Site, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setattr(fetch, "Terms", lambda **terms: spool.Terms(**terms, retry_s=0.001))
-    terminal = Terminal(tmp_path, site)
-    assert terminal.init(repository.first_root) == 0
-    return terminal
-
-
 # --- cuts
-
-
-def cut_after(count: int) -> Any:
-    return lambda asked: asked.honestly(until=count)
 
 
 def test_a_download_goes_on_where_it_was_cut(terminal: Terminal, repository: Repository, site: Site) -> None:

@@ -5,13 +5,13 @@ forward, freeze, mix and match, key compromise, wrong software, endless data, sl
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tests.agent.release_site import CONTENT, LIFE, NOW, PRODUCT, TILL, Asked, Repository, Site, Terminal, shown
+from tests.agent.release_site import CONTENT, LIFE, NOW, PRODUCT, TILL, Asked, Repository, Site, Terminal
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from tillwatch_agent.installer import trusted
@@ -19,29 +19,6 @@ from tillwatch_agent.installer.order import EXIT_CODES, Cause
 
 TRUST = EXIT_CODES[Cause.TRUST]
 EVIL = b"what nobody signed".ljust(len(CONTENT), b"!")
-
-
-@pytest.fixture
-def repository() -> Repository:
-    """One release, published."""
-    repository = Repository()
-    repository.add(TILL, CONTENT, PRODUCT)
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, repository: Repository, site: Site) -> Terminal:
-    """A terminal that knows the first root."""
-    terminal = Terminal(tmp_path, site)
-    assert terminal.init(repository.first_root) == 0
-    return terminal
 
 
 def test_what_people_signed_is_fetched(terminal: Terminal) -> None:

@@ -4,44 +4,16 @@ import errno
 import io
 import os
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from tests.agent.release_site import CONTENT, PRODUCT, TILL, Asked, Repository, Site, Terminal, shown
+from tests.agent.release_site import CONTENT, TILL, Asked, Repository, Site, Terminal, cut_after
 
-from tillwatch_agent.installer import fetch, spool
 from tillwatch_agent.installer.order import EXIT_CODES, Cause
 
 NAME = "till%2Ftill-2.1.0.tar.gz"
-
-
-@pytest.fixture
-def repository() -> Repository:
-    repository = Repository()
-    repository.add(TILL, CONTENT, PRODUCT)
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, repository: Repository, site: Site, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setattr(fetch, "Terms", lambda **terms: spool.Terms(**terms, retry_s=0.001))
-    terminal = Terminal(tmp_path, site)
-    assert terminal.init(repository.first_root) == 0
-    return terminal
-
-
-def cut_after(count: int) -> Any:
-    return lambda asked: asked.honestly(until=count)
 
 
 @pytest.mark.parametrize("byte", [0, 1, len(CONTENT) // 2, len(CONTENT) - 1])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.agent import own_release, packages
 from tests.agent.collecting import Collector, ended, facts_of
-from tests.agent.release_site import Repository, Site, shown
+from tests.agent.release_site import Repository, Site
 
 from tillwatch_agent import pack
 from tillwatch_agent.installer.launcher import ATTEMPTS_MAX
@@ -118,12 +118,6 @@ class Machine:
 @pytest.fixture
 def repository() -> Repository:
     return Repository()
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from tests.agent import till_release
 from tests.agent.collecting import JOB, Collector, ended, facts_of
 from tests.agent.conftest import WAIT_S, until
-from tests.agent.release_site import Asked, Repository, Site, shown
+from tests.agent.release_site import Asked, Repository, Site
 
 from tillwatch_agent import config, probes
 from tillwatch_agent.config import AgentConfig
@@ -43,12 +43,6 @@ def repository() -> Repository:
     till_release.add(repository, "2.0.0")
     till_release.add(repository, "2.1.0")
     return repository
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
 
 
 Settings = Callable[..., AgentConfig]

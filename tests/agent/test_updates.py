@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from tests.agent import till_release
 from tests.agent.conftest import WAIT_S, until
 from tests.agent.job_words import ACTIVATION, JOB
-from tests.agent.release_site import NOW, Asked, Repository, Site, shown
+from tests.agent.release_site import NOW, Asked, Repository, Site
 
 from tillwatch_agent import config, updates
 from tillwatch_agent.config import AgentConfig
@@ -54,12 +53,6 @@ def repository() -> Repository:
     repository = Repository()
     till_release.add(repository, "2.1.0")
     return repository
-
-
-@pytest.fixture
-def site(repository: Repository) -> Iterator[Site]:
-    with shown(repository.files) as site:
-        yield site
 
 
 class Till:

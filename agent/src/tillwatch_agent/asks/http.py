@@ -6,13 +6,12 @@ behind the first bytes is not read.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 ANSWER_BYTES_MAX: Final = 2048
 """Status, date and the first words of a body; a header that is longer is not one of a page made for this."""
 
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DATE_WORDS: Final = 6
 _STATUS_DIGITS: Final = 3
 
 
@@ -49,12 +48,8 @@ def page(came: bytes) -> Page | None:
 
 
 def _date(text: str) -> datetime | None:
-    """Read `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is made today (RFC 9110, 5.6.7)."""
-    words = text.split()
-    if len(words) != _DATE_WORDS or words[2] not in _MONTHS or words[5] != "GMT":
-        return None
+    """Read a date in any of the three forms that a reader must take (RFC 9110, 5.6.7); all of them mean UTC."""
     try:
-        hour, minute, second = map(int, words[4].split(":"))
-        return datetime(int(words[3]), _MONTHS.index(words[2]) + 1, int(words[1]), hour, minute, second, tzinfo=UTC)
+        return parsedate_to_datetime(text).replace(tzinfo=UTC)
     except ValueError:
         return None

@@ -52,90 +52,6 @@ def create(
         _say_after(desk, desk.create(asked, author(by)), as_json=as_json)
 
 
-def start(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let a draft go: to whoever must approve it, or at once."""
-    _step(rollout, RolloutEvent.START, reason, by, config, as_json=as_json)
-
-
-def approve(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let a rollout run that waits for somebody else than its author."""
-    _step(rollout, RolloutEvent.APPROVE, reason, by, config, as_json=as_json)
-
-
-def refuse(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End a rollout that waits for approval; a clone of it is another plan."""
-    _step(rollout, RolloutEvent.REFUSE, reason, by, config, as_json=as_json)
-
-
-def pause(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Offer nothing more and let nothing more switch; what is switching finishes."""
-    _step(rollout, RolloutEvent.PAUSE, reason, by, config, as_json=as_json)
-
-
-def resume(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let a paused rollout go on."""
-    _step(rollout, RolloutEvent.RESUME, reason, by, config, as_json=as_json)
-
-
-def answer(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Answer for the evidence that the gate of the open wave lacks: it goes on without it."""
-    _step(rollout, RolloutEvent.ANSWER, reason, by, config, as_json=as_json)
-
-
-def abort(
-    rollout: RolloutArgument,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End a rollout: what is not switching is withdrawn, what is finishes or rolls back."""
-    _step(rollout, RolloutEvent.ABORT, reason, by, config, as_json=as_json)
-
-
 def retry(
     rollout: RolloutArgument,
     *,
@@ -168,15 +84,34 @@ def clone(
         _say_after(desk, made, as_json=as_json)
 
 
+def _step(event: RolloutEvent, does: str) -> Callable[..., None]:
+    """Make the command that takes one step of a rollout's table."""
+
+    def step(
+        rollout: RolloutArgument,
+        *,
+        reason: ReasonOption,
+        by: ByOption = None,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        with desk_of(config) as desk:
+            desk.act(rollout, event, author(by), reason=reason)
+            _say_after(desk, rollout, as_json=as_json)
+
+    step.__name__, step.__doc__ = str(event), does
+    return step
+
+
 COMMANDS: tuple[Callable[..., None], ...] = (
     create,
-    start,
-    approve,
-    refuse,
-    pause,
-    resume,
-    answer,
-    abort,
+    _step(RolloutEvent.START, "Let a draft go: to whoever must approve it, or at once."),
+    _step(RolloutEvent.APPROVE, "Let a rollout run that waits for somebody else than its author."),
+    _step(RolloutEvent.REFUSE, "End a rollout that waits for approval; a clone of it is another plan."),
+    _step(RolloutEvent.PAUSE, "Offer nothing more and let nothing more switch; what is switching finishes."),
+    _step(RolloutEvent.RESUME, "Let a paused rollout go on."),
+    _step(RolloutEvent.ANSWER, "Answer for the evidence that the gate of the open wave lacks: it goes on without it."),
+    _step(RolloutEvent.ABORT, "End a rollout: what is not switching is withdrawn, what is finishes or rolls back."),
     retry,
     clone,
 )
@@ -188,14 +123,6 @@ def desk_of(path: Path | None) -> Iterator[RolloutDesk]:
     folder = settings_of.load(path).releases.folder
     with opened(path) as store:
         yield RolloutDesk(store=store, shelf=None if folder is None else Shelf(folder))
-
-
-def _step(
-    rollout_id: str, event: RolloutEvent, reason: str, by: str | None, path: Path | None, *, as_json: bool
-) -> None:
-    with desk_of(path) as desk:
-        desk.act(rollout_id, event, author(by), reason=reason)
-        _say_after(desk, rollout_id, as_json=as_json)
 
 
 def _say_after(desk: RolloutDesk, rollout_id: str, *, as_json: bool) -> None:

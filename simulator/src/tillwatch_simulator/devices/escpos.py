@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 RECEIVE_BUFFER_BYTES_MAX = 4096
 """What an offline printer keeps (TM-T88III, p. 64: 4 KB); a host that sends more loses it, as without handshake."""
@@ -80,52 +80,28 @@ class Identity:
         return b"\x5f" + texts[n].encode("ascii") + b"\x00" if n in texts else b""
 
 
-class Printer:
+class Printer(Faulty[Fault]):
     """A printer with its faults, its buffer and its two readers; `receive`, `set` and `clear` return what it sends."""
 
     def __init__(
         self, *, identity: Identity | None = None, near_end_sensor: bool = True, slow_answer_s: float = 1.5
     ) -> None:
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self._identity = identity or Identity()
         self._near_end_sensor = near_end_sensor
-        self._slow_answer_s = slow_answer_s
-        self._faults: frozenset[Fault] = frozenset()
         self._asb_enabled = 0
         self._real_time = b""
         self._buffer = bytearray()
         self._command = b""
 
     @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether its cable is pulled."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
     def offline(self) -> bool:
         """Whether it executes nothing of its buffer."""
         return bool(self._faults & _OFFLINE)
 
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a host waits, so that an answer arrives when another is expected."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
-
     def receive(self, data: bytes) -> bytes:
         """Take bytes in pieces of any size."""
         return self._sent(b"".join(self._real_time_byte(byte) + self._buffered_byte(byte) for byte in data))
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; return automatic status, if a host has asked for it."""
-        return self._change(self._faults | {_known(fault)})
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end; return automatic status, and the answers that had to wait."""
-        return self._change(self._faults - {_known(fault)})
 
     def describe(self) -> str:
         """Say the faults, and the four answers to DLE EOT."""
@@ -271,10 +247,3 @@ _ASB_CHANGES = {
     0x40: bytes([0x00, 0x02, 0x00, 0x00]),  # panel switch
 }
 """GS a n, bit by bit: what of the four bytes is watched; no two rows share a bit."""
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None

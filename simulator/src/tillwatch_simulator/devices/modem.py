@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 LINE_BYTES_MAX = 512
 """A longer command line is none (TS 27.007 leaves it to the maker)."""
@@ -57,28 +57,12 @@ _OK, _ERROR = "\r\nOK\r\n", "\r\nERROR\r\n"
 _GARBLE = 0x80
 
 
-class Modem:
+class Modem(Faulty[Fault]):
     """A modem with its faults; `receive`, `set` and `clear` return what it sends."""
 
     def __init__(self, *, slow_answer_s: float = 5.0) -> None:
-        self._faults: frozenset[Fault] = frozenset()
-        self._slow_answer_s = slow_answer_s
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self._line = b""
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether it is gone from its socket."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a host waits."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes in pieces of any size."""
@@ -86,16 +70,6 @@ class Modem:
         if self._faults & {Fault.SILENT, Fault.UNPLUGGED}:
             return b""
         return bytes(byte ^ _GARBLE for byte in sent) if Fault.GARBLED in self._faults else sent
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; it says nothing of it unasked."""
-        self._faults |= {_known(fault)}
-        return b""
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end; it says nothing of it unasked."""
-        self._faults -= {_known(fault)}
-        return b""
 
     def describe(self) -> str:
         """Say the faults, and how it is registered."""
@@ -165,10 +139,3 @@ class Modem:
         "AT+CGMM": lambda _: f"\r\nTWM-25\r\n{_OK}",
         "AT+CGMR": lambda _: f"\r\nTWM25EFAR06A03M4G\r\n{_OK}",
     }
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 REQUEST_BYTES_MAX = 64 * 1024
 SERVICE_IDS_MAX = 1000
@@ -65,43 +65,17 @@ _REFUSALS: Final = {
 }
 
 
-class Terminal:
+class Terminal(Faulty[Fault]):
     """A terminal with its faults; `answer` takes a body, `receive` the bytes of HTTP around it."""
 
     def __init__(
         self, *, poi_id: str = "P400-1", acquirers: tuple[str, ...] = ("main", "second"), slow_answer_s: float = 30.0
     ) -> None:
-        self._faults: frozenset[Fault] = frozenset()
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self._poi_id = poi_id
         self._acquirers = acquirers
-        self._slow_answer_s = slow_answer_s
         self._heard = b""
         self._service_ids: deque[str] = deque(maxlen=SERVICE_IDS_MAX)
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether its network cable is pulled."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a till waits."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; a terminal says nothing of it unasked."""
-        self._faults |= {_known(fault)}
-        return b""
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end."""
-        self._faults -= {_known(fault)}
-        return b""
 
     def describe(self) -> str:
         """Say the faults."""
@@ -179,10 +153,3 @@ def _content_bytes(head: bytes) -> int:
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return min(int(value), REQUEST_BYTES_MAX)
     return 0
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None

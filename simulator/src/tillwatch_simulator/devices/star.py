@@ -11,7 +11,7 @@ specification, azmanual.top 140482, p. 95 (status 4); line mode specification, a
 from enum import StrEnum
 from typing import Final
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 _EOT, _ENQ, _ESC = 0x04, 0x05, 0x1B
 _STATUS_REQUEST: Final = b"\x1b\x06\x01"
@@ -69,41 +69,17 @@ _GARBLE = 0x91
 """Flips each bit that is fixed in an automatic status."""
 
 
-class Printer:
+class Printer(Faulty[Fault]):
     """A printer with its faults; `receive`, `set` and `clear` return what it sends."""
 
     def __init__(self, *, slow_answer_s: float = 1.5) -> None:
-        self._faults: frozenset[Fault] = frozenset()
-        self._slow_answer_s = slow_answer_s
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self._sends_unasked = False
         self._command = b""
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether its cable is pulled."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a host waits."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes in pieces of any size."""
         return self._sent(b"".join(self._byte(byte) for byte in data))
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; return automatic status, if a host has switched it on."""
-        return self._change(self._faults | {_known(fault)})
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end; return automatic status, if a host has switched it on."""
-        return self._change(self._faults - {_known(fault)})
 
     def describe(self) -> str:
         """Say the faults, and the automatic status."""
@@ -151,10 +127,3 @@ class Printer:
         """***0****: mechanics, paper, the buffer, the compulsion switch."""
         bits = {Fault.MECHANICAL_ERROR: 0x20, Fault.PAPER_END: 0x08, Fault.OVERFLOW: 0x02, Fault.DRAWER_OPEN: 0x01}
         return sum(bit for fault, bit in bits.items() if fault in self._faults)
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None

@@ -10,7 +10,7 @@ Sources: USB Printer Class 1.1, 4.2; Transact EPIC3000, p. 249 (port status); IE
 from enum import StrEnum
 from typing import Final
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 _SETUP_BYTES = 8
 _GET_DEVICE_ID, _GET_PORT_STATUS, _SOFT_RESET = 0, 1, 2
@@ -32,29 +32,13 @@ class Fault(StrEnum):
     UNPLUGGED = "unplugged"
 
 
-class Printer:
+class Printer(Faulty[Fault]):
     """A control endpoint with its faults; `receive` returns what it sends."""
 
     def __init__(self, *, slow_answer_s: float = 6.0) -> None:
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self.soft_resets = 0
-        self._faults: frozenset[Fault] = frozenset()
-        self._slow_answer_s = slow_answer_s
         self._setup = b""
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether its cable is pulled."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a host's kernel waits."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
 
     def receive(self, data: bytes) -> bytes:
         """Take SETUP packets in pieces of any size."""
@@ -65,16 +49,6 @@ class Printer:
                 setup, self._setup = self._setup, b""
                 sent += self._answer(setup)
         return b"" if self._faults & {Fault.SILENT, Fault.UNPLUGGED} else sent
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; a control endpoint says nothing unasked."""
-        self._faults |= {_known(fault)}
-        return b""
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end."""
-        self._faults -= {_known(fault)}
-        return b""
 
     def describe(self) -> str:
         """Say the faults, and the port status."""
@@ -101,10 +75,3 @@ class Printer:
         if Fault.OFFLINE in self._faults:
             status &= ~0x10
         return status | 0x80 if Fault.GARBLED in self._faults else status
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None

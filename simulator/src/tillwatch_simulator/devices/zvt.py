@@ -11,7 +11,7 @@ from collections import deque
 from enum import StrEnum
 from typing import Final
 
-from tillwatch_simulator.errors import FaultUnknown
+from tillwatch_simulator.devices.faulty import Faulty
 
 FRAME_BYTES_MAX = 1024
 """What a till sends before a frame ends; more is dropped, as by a terminal's own buffer."""
@@ -73,43 +73,17 @@ _STATES: Final = {
 _VERSION: Final = b"2.14.15"
 
 
-class Terminal:
+class Terminal(Faulty[Fault]):
     """A terminal with its faults; `receive` returns what it sends."""
 
     def __init__(self, *, over_tcp: bool = False, password: str | None = None, slow_answer_s: float = 8.0) -> None:
-        self._faults: frozenset[Fault] = frozenset()
+        super().__init__(Fault, slow_answer_s=slow_answer_s)
         self._over_tcp = over_tcp
         self._password = bytes.fromhex(password or "")
-        self._slow_answer_s = slow_answer_s
         self._heard = b""
         self._to_send: deque[bytes] = deque()
         self._sent = b""
         self._awaits_taking = False
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The faults that are set now."""
-        return frozenset(str(fault) for fault in self._faults)
-
-    @property
-    def unplugged(self) -> bool:
-        """Whether its cable is pulled."""
-        return Fault.UNPLUGGED in self._faults
-
-    @property
-    def answer_delay_s(self) -> float:
-        """By default longer than a till waits."""
-        return self._slow_answer_s if Fault.SLOW in self._faults else 0.0
-
-    def set(self, fault: str) -> bytes:
-        """Let a fault begin; a terminal says nothing of it unasked."""
-        self._faults |= {_known(fault)}
-        return b""
-
-    def clear(self, fault: str) -> bytes:
-        """Let a fault end."""
-        self._faults -= {_known(fault)}
-        return b""
 
     def describe(self) -> str:
         """Say the faults, and the state that it would tell."""
@@ -234,10 +208,3 @@ def _crc(data: bytes) -> int:
         feedback = (register & 1) ^ bit
         register = register >> 1 ^ (0x8408 if feedback else 0)
     return register
-
-
-def _known(fault: str) -> Fault:
-    try:
-        return Fault(fault)
-    except ValueError:
-        raise FaultUnknown(f"expected one of {', '.join(Fault)}; got {fault!r}") from None
