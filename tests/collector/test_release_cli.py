@@ -2,6 +2,7 @@
 
 import json
 import stat
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Office:
 
     def add(self, version: str, *more: str) -> int:
         file = self.folder / f"till-{version}.tar.gz"
-        file.write_bytes(f"till {version}".encode())
+        with tarfile.open(file, "w:gz") as packed:
+            packed.addfile(tarfile.TarInfo(f"till-{version}"))
         return self.there("add", file, "--product", "till", "--version", version, "--installer", "bundle", *more)
 
 
@@ -83,7 +85,8 @@ def test_from_keys_to_a_release_that_terminals_see(office: Office) -> None:
     assert office.publish() == 0
     assert office.out.splitlines()[0] == "published root 1"
     assert office.add("2.1.0", "--machine", "x86_64", "--notes", "receipts") == 0
-    assert office.out.startswith("till/till-2.1.0.tar.gz: 10 bytes, sha256 ")
+    size = (office.folder / "till-2.1.0.tar.gz").stat().st_size
+    assert office.out.startswith(f"till/till-2.1.0.tar.gz: {size} bytes, sha256 ")
     assert office.sign("bob") == 0
     assert office.publish() == 0
     assert office.there("verify") == 0
@@ -193,6 +196,31 @@ def test_a_file_name_that_is_no_target_is_refused(opened: Office, tmp_path: Path
     said = ("--product", "till", "--version", "1", "--installer", "bundle")
     assert opened.there("add", tmp_path / ".hidden", *said) == 1
     assert "expected a file name" in opened.err
+
+
+@pytest.mark.parametrize(
+    ("name", "installer", "said"),
+    [
+        # a terminal would have to refuse it only after it was signed, published and fetched
+        ("till-2.1.0", "bundle", "expected an archive for installer bundle"),
+        ("till-2.1.0.tar.gz", "bundle", "expected an archive, as its name says"),
+        ("agent-2.1.0.zip", "agent", "expected an archive, as its name says"),
+        ("drivers.tgz", "config", "expected an archive, as its name says"),
+    ],
+)
+def test_what_no_terminal_could_unpack_is_not_drafted(
+    opened: Office, tmp_path: Path, name: str, installer: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(b"no archive")
+    assert opened.there("add", tmp_path / name, "--product", "p", "--version", "1", "--installer", installer) == 1
+    assert said in opened.err
+    assert not list(opened.releases.rglob(f"*{name}"))
+
+
+def test_settings_may_be_one_plain_file(opened: Office, tmp_path: Path) -> None:
+    (tmp_path / "drivers.toml").write_text("[drivers]\n")
+    said = ("--product", "drivers", "--version", "1", "--installer", "config")
+    assert opened.there("add", tmp_path / "drivers.toml", *said) == 0
 
 
 def test_a_folder_that_is_none_is_said(office: Office) -> None:

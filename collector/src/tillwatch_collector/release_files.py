@@ -10,13 +10,15 @@ import hashlib
 import os
 import re
 import stat
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from tillwatch_collector import files
 from tillwatch_collector.errors import CallerError
-from tillwatch_protocol.release import RELEASE_BYTES_MAX
+from tillwatch_protocol.release import RELEASE_BYTES_MAX, InstallerKind
 
 METADATA: Final = "metadata"
 TARGETS: Final = "targets"
@@ -80,6 +82,20 @@ def take_in(file: Path, folder: Path, target: str) -> tuple[int, str]:
             return _copy(source, folder, target)
     except OSError as error:
         raise FileUnusable(f"{file}: expected a file that can be copied to {folder}, got: {error.strerror}") from None
+
+
+def expect_packed(file: Path, installer: InstallerKind) -> None:
+    """Raise `FileUnusable` unless a terminal can unpack a file as its name and kind of installer say."""
+    packings = {".tar.gz": tarfile.is_tarfile, ".tgz": tarfile.is_tarfile, ".zip": zipfile.is_zipfile}
+    opens = next((opens for ending, opens in packings.items() if file.name.endswith(ending)), None)
+    if opens is None and installer is not InstallerKind.CONFIG:
+        raise FileUnusable(f"{file}: expected an archive for installer {installer}, its name ending in .tar.gz or .zip")
+    try:
+        packed = opens is None or opens(file)
+    except OSError as error:
+        raise FileUnusable(f"{file}: expected a file that can be read, got: {error.strerror}") from None
+    if not packed:
+        raise FileUnusable(f"{file}: expected an archive, as its name says, got something else")
 
 
 def carry(source: Path, folder: Path, target: str, digest: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from tillwatch_collector import files, release_keys, signing
+from tillwatch_collector import files, release_files, release_keys, signing
 from tillwatch_collector.cli.options import JsonOption, now
 from tillwatch_collector.cli.output import say, say_json, say_table, warn
 from tillwatch_collector.errors import CallerError
@@ -106,6 +106,7 @@ def add(
         notes=notes,
     )
     target = release_target(product, file.name)
+    release_files.expect_packed(file, installer)
     with signing.opened(folder) as releases:
         added, lost = releases.add(file, target, release, now())
         say(f"{added.path}: {added.length} bytes, sha256 {added.hashes['sha256']}")
