@@ -123,8 +123,10 @@ def test_a_query_chooses(text: str, who: list[str]) -> None:
     ("text", "said"),
     [
         ("", "expected conditions such as region=berlin till<2.1, or all, got nothing"),
-        ("berlin", "expected a condition such as region=berlin,hamburg, got 'berlin'"),
-        ("region=berlin and till<2", "expected a condition such as region=berlin,hamburg, got 'and till<2'"),
+        ("berlin", "region=berlin,hamburg or model=\"TM T88\", got 'berlin'"),
+        ("region=berlin and till<2", "model=\"TM T88\", got 'and till<2'"),
+        # a value with a space has quotes around it
+        ("model=TM T88", "model=\"TM T88\", got 'T88'"),
         ("all region=berlin", "got 'all region=berlin'"),
         ("region=", "got 'region='"),
         ("region=a,,b", "got 'region=a,,b'"),

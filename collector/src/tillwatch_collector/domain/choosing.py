@@ -173,7 +173,9 @@ def parse_query(text: str) -> Query:
         found = _CONDITION.match(stated, at)
         if found is None:
             came = stated[at:].strip()
-            raise QueryRefused(f"select: expected a condition such as region=berlin,hamburg, got {came[:60]!r}")
+            raise QueryRefused(
+                f'select: expected conditions such as region=berlin,hamburg or model="TM T88", got {came[:60]!r}'
+            )
         conditions.append(_condition(*found.groups()))
         at = found.end()
     if len(conditions) > CONDITIONS_MAX:
