@@ -74,18 +74,6 @@ def report(
         _say_after(desk.store, change, said, as_json=as_json)
 
 
-def diagnose(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Look for the cause."""
-    _step(ticket_id, Action.DIAGNOSE, reason, by, config, as_json=as_json)
-
-
 def repair(
     ticket_id: int,
     *,
@@ -96,7 +84,9 @@ def repair(
     as_json: JsonOption = False,
 ) -> None:
     """Begin the repair."""
-    _step(ticket_id, Action.REPAIR, reason, by, config, mode=mode, as_json=as_json)
+    with _desk(config) as desk:
+        change = desk.act(ticket_id, Action.REPAIR, author(by), reason=reason, mode=mode)
+        _say_after(desk.store, change, change.status, as_json=as_json)
 
 
 def pend(
@@ -109,67 +99,9 @@ def pend(
     as_json: JsonOption = False,
 ) -> None:
     """Wait for parts, the merchant or a provider: the clocks stand meanwhile."""
-    _step(ticket_id, Action.PEND, reason, by, config, pending_on=pending_on, as_json=as_json)
-
-
-def resume(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Go on with the repair: what was waited for is there."""
-    _step(ticket_id, Action.RESUME, reason, by, config, as_json=as_json)
-
-
-def verify(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Try whether it is mended; the terminal's own proof resolves it."""
-    _step(ticket_id, Action.VERIFY, reason, by, config, as_json=as_json)
-
-
-def close(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say that the work of a ticket is done."""
-    _step(ticket_id, Action.CLOSE, reason, by, config, as_json=as_json)
-
-
-def cancel(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say that there was nothing to do."""
-    _step(ticket_id, Action.CANCEL, reason, by, config, as_json=as_json)
-
-
-def reopen(
-    ticket_id: int,
-    *,
-    reason: ReasonOption,
-    by: ByOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say that it is not mended, whatever the terminal says."""
-    _step(ticket_id, Action.REOPEN, reason, by, config, as_json=as_json)
+    with _desk(config) as desk:
+        change = desk.act(ticket_id, Action.PEND, author(by), reason=reason, pending_on=pending_on)
+        _say_after(desk.store, change, change.status, as_json=as_json)
 
 
 def merge(
@@ -280,16 +212,35 @@ def attach(
     say(f"ticket {ticket_id}: attachment {attachment_id}")
 
 
+def _step(action: Action, does: str) -> Callable[..., None]:
+    """Make the command that takes one step which needs nothing but its reason."""
+
+    def step(
+        ticket_id: int,
+        *,
+        reason: ReasonOption,
+        by: ByOption = None,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        with _desk(config) as desk:
+            change = desk.act(ticket_id, action, author(by), reason=reason)
+            _say_after(desk.store, change, change.status, as_json=as_json)
+
+    step.__name__, step.__doc__ = str(action), does
+    return step
+
+
 COMMANDS: tuple[Callable[..., None], ...] = (
     report,
-    diagnose,
+    _step(Action.DIAGNOSE, "Look for the cause."),
     repair,
     pend,
-    resume,
-    verify,
-    close,
-    cancel,
-    reopen,
+    _step(Action.RESUME, "Go on with the repair: what was waited for is there."),
+    _step(Action.VERIFY, "Try whether it is mended; the terminal's own proof resolves it."),
+    _step(Action.CLOSE, "Say that the work of a ticket is done."),
+    _step(Action.CANCEL, "Say that there was nothing to do."),
+    _step(Action.REOPEN, "Say that it is not mended, whatever the terminal says."),
     merge,
     parent,
     assign,
@@ -310,22 +261,6 @@ def _desk(path: Path | None) -> Iterator[Desk]:
             policy=policies.load(used.judge.policy_file),
             tell=lambda repository, changes, at: notices.tell(repository, changes, routes, at),
         )
-
-
-def _step(
-    ticket_id: int,
-    action: Action,
-    reason: str,
-    by: str | None,
-    path: Path | None,
-    *,
-    mode: RepairMode | None = None,
-    pending_on: PendingOn | None = None,
-    as_json: bool,
-) -> None:
-    with _desk(path) as desk:
-        change = desk.act(ticket_id, action, author(by), reason=reason, mode=mode, pending_on=pending_on)
-        _say_after(desk.store, change, change.status, as_json=as_json)
 
 
 def _say_after(store: Store, change: TicketChange, said: str, *, as_json: bool) -> None:

@@ -3,8 +3,11 @@
 What moves a ticket is in `ticket_work`.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,8 +91,7 @@ SortOption = Annotated[
 ]
 
 
-@commands.command("list")
-def list_tickets(
+def _chosen(
     *,
     q: SearchOption = None,
     closed_too: AllOption = False,
@@ -110,6 +112,53 @@ def list_tickets(
     older_than_h: OlderOption = None,
     younger_than_h: YoungerOption = None,
     sla: SlaOption = None,
+) -> TicketFilter:
+    """Choose open ones, unless all or those of one status are asked for."""
+    return TicketFilter(
+        now=now(),
+        open=None if closed_too or status is not None else True,
+        q=q,
+        status=status,
+        severity=severity,
+        category=category,
+        origin=origin,
+        code=code,
+        terminal_id=terminal,
+        store_id=store_id,
+        merchant_id=merchant,
+        region=region,
+        assignee=assignee,
+        watcher=watcher,
+        parent_id=parent,
+        opened_after=opened_after,
+        opened_before=opened_before,
+        age_h_min=older_than_h,
+        age_h_max=younger_than_h,
+        sla=sla,
+    )
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `chosen`, a filter, the options of every filter there is."""
+    of_filter = inspect.signature(_chosen).parameters
+    of_command = [one for name, one in inspect.signature(command).parameters.items() if name != "chosen"]
+
+    @wraps(command)
+    def asked(**given: Any) -> None:
+        chosen = _chosen(**{name: given.pop(name) for name in of_filter})
+        command(chosen, **given)
+
+    parameters = sorted([*of_command, *of_filter.values()], key=lambda one: one.kind)
+    asked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    asked.__annotations__ = {one.name: one.annotation for one in parameters}
+    return asked
+
+
+@commands.command("list")
+@_filtered
+def list_tickets(
+    chosen: TicketFilter,
+    *,
     sort: SortOption = "-opened_at",
     limit: LimitOption = 50,
     config: ConfigOption = None,
@@ -119,80 +168,21 @@ def list_tickets(
 
     Examples: `ticket list --sla breached --sort resolve_due_at`; `ticket list --q paper --store s-1 --all`.
     """
-    chosen = _chosen(
-        q=q,
-        closed_too=closed_too,
-        status=status,
-        severity=severity,
-        category=category,
-        origin=origin,
-        code=code,
-        terminal_id=terminal,
-        store_id=store_id,
-        merchant_id=merchant,
-        region=region,
-        assignee=assignee,
-        watcher=watcher,
-        parent_id=parent,
-        opened_after=opened_after,
-        opened_before=opened_before,
-        age_h_min=older_than_h,
-        age_h_max=younger_than_h,
-        sla=sla,
-    )
     with opened(config) as store, store.reading() as connection:
         page = Queries(connection).tickets(chosen, Paging(limit=limit, sort=sort))
     say_models(_COLUMNS, page.items, as_json=as_json, total=page.total)
 
 
 @commands.command()
+@_filtered
 def export(
+    chosen: TicketFilter,
     file: Annotated[Path | None, typer.Argument(help="Where to; left out: to standard output.")] = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
-    q: SearchOption = None,
-    closed_too: AllOption = False,
-    status: StatusOption = None,
-    severity: SeverityOption = None,
-    category: CategoryOption = None,
-    origin: OriginOption = None,
-    code: CodeOption = None,
-    terminal: TerminalOption = None,
-    store_id: StoreOption = None,
-    merchant: MerchantOption = None,
-    region: RegionOption = None,
-    assignee: AssigneeOption = None,
-    watcher: WatcherOption = None,
-    parent: ParentOption = None,
-    opened_after: AfterOption = None,
-    opened_before: BeforeOption = None,
-    older_than_h: OlderOption = None,
-    younger_than_h: YoungerOption = None,
-    sla: SlaOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Write tickets as CSV in UTF-8, for a spreadsheet: the same filters as `list`, without its limit."""
-    chosen = _chosen(
-        q=q,
-        closed_too=closed_too,
-        status=status,
-        severity=severity,
-        category=category,
-        origin=origin,
-        code=code,
-        terminal_id=terminal,
-        store_id=store_id,
-        merchant_id=merchant,
-        region=region,
-        assignee=assignee,
-        watcher=watcher,
-        parent_id=parent,
-        opened_after=opened_after,
-        opened_before=opened_before,
-        age_h_min=older_than_h,
-        age_h_max=younger_than_h,
-        sla=sla,
-    )
     if file is not None and file.exists() and not force:
         raise FileInTheWay(f"{file}: expected a new name, got a file that is there; --force overwrites it")
     with opened(config) as store:
@@ -237,9 +227,3 @@ def _say_ticket(ticket: TicketDetail) -> None:
     shown |= {name: ", ".join(shown[name]) or "none" for name in ("watchers", "actions")}
     say_table(("field", "value"), ((name, value) for name, value in shown.items() if value not in {None, ""}))
     say("")
-
-
-def _chosen(*, closed_too: bool, **wanted: Any) -> TicketFilter:
-    """Choose open ones, unless all or those of one status are asked for."""
-    anything = closed_too or wanted["status"] is not None
-    return TicketFilter(now=now(), open=None if anything else True, **wanted)
