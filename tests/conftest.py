@@ -3,11 +3,16 @@
 import os
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 from tests import failure_points, parts
 from tests.bench.figures import PartMissing
 from tests.live.postgres import Server
 from tests.live.shared_postgres import shared
+
+# A machine that others use, too, is slow at times: that fails no test.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """The real parts that tests and benches use beside our own: where they are, and what is said when they are not.
 
-`mosquitto()` and `postgresql_bin()` raise `PartMissing`, whose message says how to install the part. A bench shows it
+Each function returns where one is, or raises `PartMissing`, whose message says how to install it. A bench shows it
 and ends; a test that raises it, itself or in a fixture, is skipped with it (`tests/conftest.py`). Where
 `TESTS_PARTS=required` is set, as in CI, it fails instead, and so does every test that is skipped for any reason.
 
@@ -35,6 +35,48 @@ def postgresql_bin() -> Path:
     if found is None:
         raise PartMissing("this needs PostgreSQL's server, which is not on this machine; try: apt install postgresql")
     return Path(found).parent
+
+
+def chromium() -> Path:
+    """Return the browser's program; raises `PartMissing`."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise PartMissing("this needs Chromium, which is not on this machine; try: apt install chromium")
+    return Path(found)
+
+
+def umockdev() -> str:
+    """Return the library that a program is started with to see a made-up /sys and /dev; raises `PartMissing`."""
+    if shutil.which("umockdev-wrapper") is None:
+        raise PartMissing("this needs umockdev, which is not on this machine; try: apt install umockdev")
+    return "libumockdev-preload.so.0"
+
+
+def tshark() -> Path:
+    """Return Wireshark's program without windows; raises `PartMissing`."""
+    found = shutil.which("tshark")
+    if found is None:
+        raise PartMissing("this needs tshark, which is not on this machine; try: apt install tshark")
+    return Path(found)
+
+
+def node_exporter() -> Path:
+    """Return Prometheus's agent for machines, an agent to compare ours with; raises `PartMissing`."""
+    found = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
+    if found is None:
+        raise PartMissing(
+            "this needs Prometheus node_exporter, which is not on this machine; try: apt install "
+            "prometheus-node-exporter"
+        )
+    return Path(found)
+
+
+def zabbix_agent2() -> Path:
+    """Return Zabbix's agent, an agent to compare ours with; raises `PartMissing`."""
+    found = shutil.which("zabbix_agent2", path=_SERVER_PATH)
+    if found is None:
+        raise PartMissing("this needs zabbix_agent2, which is not on this machine; try: apt install zabbix-agent2")
+    return Path(found)
 
 
 def _version(initdb: Path) -> int:

@@ -73,6 +73,11 @@ def test_a_modem_speaks_for_the_way_out_where_it_may_be_it(
     assert with_modem(evidence, looks, "modem:0").registration is registration
 
 
+def test_what_the_modem_said_stands_in_the_evidence() -> None:
+    seen = with_modem(DEAD, modem(Health.FAULT, Code.SIGNAL_WEAK, Code.SIM_ABSENT), "modem:0")
+    assert seen.details[Domain.REGISTRATION] == "modem:0: sim_absent"
+
+
 def test_the_phases_of_an_acquirer_are_told_in_their_order() -> None:
     assert phases({"tls_ms": 20.25, "tcp_ms": 3, "other_ms": 1}) == "tcp 3 ms, tls 20.25 ms"
     assert phases({}) == ""

@@ -9,7 +9,7 @@ import pytest
 
 from tillwatch_agent import config
 from tillwatch_agent.config import ConfigError, DrawerLevel, Parity
-from tillwatch_agent.usb import UsbIds
+from tillwatch_agent.plugging import UsbIds
 from tillwatch_protocol.release import InstallerKind
 
 EXAMPLE = Path(__file__).parents[2] / "agent" / "agent.example.toml"

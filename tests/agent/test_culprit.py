@@ -4,11 +4,12 @@ import itertools
 
 import pytest
 
-from tillwatch_agent.culprit import Culprit, Finding, Part, Seen, seen_in, socket_of, suspect
+from tillwatch_agent.culprit import Culprit, Finding, Line, Part, Seen, parts, seen_in, socket_of, suspect, told
 from tillwatch_agent.drivers import Attachment
 from tillwatch_agent.health import Observation
+from tillwatch_protocol.reading import Reading
+from tillwatch_protocol.vocabulary import FACTS_MAX, Health
 from tillwatch_protocol.vocabulary import ConditionCode as Code
-from tillwatch_protocol.vocabulary import Health
 
 USB, SERIAL, TCP = Attachment.USB, Attachment.SERIAL, Attachment.TCP
 
@@ -110,11 +111,57 @@ def test_a_look_is_read_by_its_reason(reason: str | None, seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("port", "socket"),
     [
-        ("/dev/serial/by-path/pci-0000:00:14.0-usb-0:1.2:1.0-port0", "pci-0000:00:14_0-1.2"),
-        ("/dev/serial/by-path/pci-0000:00:14.0-usbv2-0:3:1.0", "pci-0000:00:14_0-3"),
+        ("/dev/serial/by-path/pci-0000:00:14.0-usb-0:1.2:1.0-port0", ("0000:00:14.0", "1.2")),
+        ("/dev/serial/by-path/pci-0000:00:14.0-usbv2-0:3:1.0", ("0000:00:14.0", "3")),
+        ("/dev/serial/by-path/platform-fe9c0000.xhci-usb-0:1.4:1.0", ("fe9c0000.xhci", "1.4")),
         ("/dev/serial/by-id/usb-EPSON_TM-T88V-if00", None),
         ("/dev/ttyS0", None),
     ],
 )
-def test_a_socket_is_read_from_a_link_by_path(port: str, socket: str | None) -> None:
+def test_a_socket_is_read_from_a_link_by_path(port: str, socket: tuple[str, str] | None) -> None:
     assert socket_of(port) == socket
+
+
+SCANNER, DISPLAY, PRINTER = (
+    Line(component="scanner:1", attachment=USB),
+    Line(component="display:1", attachment=USB, socket="1-1.2"),
+    Line(component="pos_printer:1", attachment=SERIAL),
+)
+
+
+def reading(component: str, reason: str | None = None, **facts: str) -> Reading:
+    return Reading(component=component, health=Health.ABSENT if reason else Health.OK, reason=reason, facts=facts)
+
+
+def test_a_look_says_where_a_device_sits_better_than_its_configuration() -> None:
+    looks = (reading("scanner:1", location="1-1.1"), reading("display:1", location="1-1.3"), reading("display:1"))
+    assert [each.socket for each in parts((SCANNER, DISPLAY), looks[:2])] == ["1-1.1", "1-1.3"]
+    assert [each.socket for each in parts((SCANNER, DISPLAY), looks[2:])] == ["1-1.2"]
+
+
+def test_a_reading_says_who_is_suspected_of_its_silence_and_what_shares_it() -> None:
+    gone = (
+        reading("scanner:1", Code.NOT_ATTACHED, location="1-1.1"),
+        reading("display:1", Code.UNKNOWN_DEVICE),
+        reading("machine:self"),
+    )
+    scanner, display, machine = told((SCANNER, DISPLAY), gone)
+    assert scanner.facts == {"location": "1-1.1", "suspected": "hub, cable, power", "together_with": "display:1"}
+    assert display.facts == {"suspected": "hub, cable, power", "together_with": "scanner:1"}
+    assert machine is gone[2]
+
+
+def test_while_something_on_the_hub_answers_the_hub_is_not_suspected() -> None:
+    scanner, _ = told(
+        (SCANNER, DISPLAY), (reading("scanner:1", Code.NOT_ATTACHED, location="1-1.1"), reading("display:1"))
+    )
+    assert scanner.facts["suspected"] == "cable, power, device"
+    assert "together_with" not in scanner.facts
+
+
+def test_what_is_told_fits_the_wire() -> None:
+    counter = tuple(Line(component=f"scale:{no}", attachment=SERIAL) for no in range(60))
+    (first, *_) = told(counter, tuple(reading(line.component, Code.NO_RESPONSE) for line in counter))
+    assert first.facts["together_with"].count(",") == 7
+    full = reading("pos_printer:1", Code.NO_RESPONSE, **{f"fact_{no}": "x" for no in range(FACTS_MAX)})
+    assert told((PRINTER,), (full,)) == (full,)

@@ -11,7 +11,7 @@ from tests.agent import stand
 from tests.agent.conftest import BrokerByHand
 from tests.agent.moments import MORNING
 
-from tillwatch_agent import config, doctor, probes, recognise
+from tillwatch_agent import config, connection_note, culprit, doctor, probes, recognise
 from tillwatch_agent.checks import Check, Verdict
 from tillwatch_agent.clock import BY_NOBODY
 from tillwatch_agent.config import AgentConfig, BrokerConfig, MachineConfig, NetworkConfig
@@ -29,6 +29,7 @@ from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.probes import poll_all
 from tillwatch_agent.runtime import OUTBOX_FILE
 from tillwatch_agent.updates import NOT_INSTALLED
+from tillwatch_agent.words import Language, Words
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 from tillwatch_protocol.vocabulary import Health
 
@@ -248,7 +249,7 @@ def test_a_broker_that_cannot_be_used_is_told_with_what_to_check() -> None:
     assert {check.verdict for check in said.values()} == {Verdict.PROBLEM}
     assert "clock" in str(said["is not known here"].advice)
     assert "speaks TLS" in str(said["no TLS"].advice)
-    assert "that the broker runs" in str(said["refused"].advice)
+    assert "the address of yours as host of [broker]" in str(said["refused"].advice)
     assert "files that [broker] names" in str(said["no CA"].advice)
 
 
@@ -284,8 +285,63 @@ def test_a_running_agent_is_not_thrown_out_for_a_login(tmp_path: Path) -> None:
     with (tmp_path / "outbox.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check = doctor.check_login(settings)
-    assert (check.verdict, check.found) == (Verdict.OK, "the agent is running; login not tried")
+    assert (check.verdict, check.found) == (Verdict.UNTESTED, "the agent is running; login not tried")
     assert doctor.look_beside(tmp_path) is Beside.NOBODY
+
+
+@pytest.mark.parametrize(
+    ("is_online", "failure", "verdict", "found"),
+    [
+        (True, None, Verdict.OK, "the agent is running; online since 2026-11-22 09:30 UTC"),
+        (
+            False,
+            "refused: Not authorized",
+            Verdict.PROBLEM,
+            "the agent is running; offline since 2026-11-22 09:30 UTC; refused: Not authorized",
+        ),
+        (False, None, Verdict.PROBLEM, "the agent is running; offline since 2026-11-22 09:30 UTC"),
+    ],
+)
+def test_a_running_agent_says_itself_how_it_stands_with_its_broker(
+    tmp_path: Path, is_online: bool, failure: str | None, verdict: Verdict, found: str
+) -> None:
+    settings = at_broker(stand.closed_port(), tmp_path)
+    since = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+    connection_note.write(tmp_path, is_online=is_online, since=since, failure=failure)
+    with (tmp_path / "outbox.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        check = doctor.check_login(settings)
+    assert (check.verdict, check.found) == (verdict, found)
+    assert (check.advice is None) is is_online
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_running", "said"),
+    [
+        (
+            Verdict.PROBLEM,
+            False,
+            "next: mend what is marked PROBLEM, then look again: tillwatch-agent doctor --config a",
+        ),
+        (Verdict.WARNING, False, "next: start the agent's unit, or by hand: tillwatch-agent run --config a"),
+        (Verdict.OK, True, "next: nothing; the agent is running, and reports"),
+    ],
+)
+def test_each_look_ends_with_what_to_do_next(tmp_path: Path, verdict: Verdict, is_running: bool, said: str) -> None:
+    settings = at_broker(stand.closed_port(), tmp_path).model_copy(update={"printer": PRINTER.printer})
+    checks = [Check(name="broker", verdict=verdict, found="")]
+    with (tmp_path / "outbox.db.lock").open("w") as lock:
+        if is_running:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        next_step = doctor.next_step(settings, Path("a"), checks)
+    assert next_step == said
+    assert Words(Language.CHINESE).said(next_step).startswith("下一步：")  # noqa: RUF001 - Chinese punctuation
+
+
+def test_a_till_of_which_no_device_is_watched_is_told_so_before_it_starts(tmp_path: Path) -> None:
+    first, second = doctor.next_step(at_broker(1883, tmp_path), Path("a.toml"), []).splitlines()
+    assert first == "next: name the devices of the till in a.toml, since none is watched"
+    assert second.startswith("next: start the agent's unit")
 
 
 def test_a_lock_that_cannot_be_read_leaves_the_login_untried(tmp_path: Path) -> None:
@@ -393,10 +449,10 @@ def test_the_way_out_is_told_by_the_look_that_was_made() -> None:
 def test_each_configured_line_is_a_part_that_may_go_silent_with_others(port: str, attachment: Attachment) -> None:
     settings = config.parse({"terminal_id": "t", "printer": [{"name": "bar", "port": port}]})
     look = Observation(component="pos_printer:bar", health=Health.UNKNOWN, reason=Code.NO_RESPONSE)
-    assert doctor.lines_seen([look], settings) == (
+    assert culprit.parts(probes.lines(settings), [look]) == (
         Part(component="pos_printer:bar", attachment=attachment, seen=Seen.SILENT),
     )
-    assert doctor.lines_seen([], settings) == ()
+    assert culprit.parts(probes.lines(settings), []) == ()
 
 
 def test_each_attached_device_is_told_as_watched_or_known_or_not(

@@ -63,13 +63,22 @@ def test_doctor_exits_by_what_it_found(
 ) -> None:
     with stand.pty_printer() as printer, by_hand.answering(b"\x20\x02\x00\x00"):
         assert command.main(["doctor", "--config", written(tmp_path, printer.path, by_hand.port)]) == 0
-        assert capsys.readouterr().out.endswith("all is well\n")
+        all_is_well, next_step = capsys.readouterr().out.splitlines()[-2:]
+        assert all_is_well == "all is well"
+        assert next_step.startswith("next: start the agent's unit, or by hand: tillwatch-agent run --config ")
         printer.answers |= {b"\x10\x04\x04": b"\x72"}
         assert command.main(["doctor", "--json", "--config", written(tmp_path, printer.path, by_hand.port)]) == 1
     document = json.loads(capsys.readouterr().out)
     assert {"name": "pos_printer:bar", "verdict": "problem", "found": "fault: paper_end", "advice": "load paper"} in (
         document["checks"]
     )
+
+
+def test_doctor_without_a_configuration_says_how_one_is_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["doctor", "--config", str(tmp_path / "agent.toml")]) == 2
+    assert "begin one: tillwatch-agent doctor --write agent.toml" in capsys.readouterr().err
 
 
 def test_a_wrong_configuration_exits_2_and_says_what_is_wrong(
@@ -156,7 +165,7 @@ def test_doctor_writes_a_configuration_for_what_is_recognised_and_looks(
     monkeypatch.setattr(doctor, "examine", lambda *_: ())
     path = tmp_path / "agent.toml"
     assert command.main(["doctor", "--write", str(path)]) == 0
-    assert capsys.readouterr().out == "all is well\n"
+    assert capsys.readouterr().out.startswith("all is well\nnext: ")
     written = config.load(path)
     assert [device.component for device in written.usb_device] == ["scanner:scanner-1"]
 

@@ -13,6 +13,7 @@ from tillwatch_agent import reach, resolver
 from tillwatch_agent.config import AcquirerConfig, NetworkConfig
 from tillwatch_agent.diagnosis import UPLINK_DOWN
 from tillwatch_agent.evidence import Connect, Names, ServerSaid
+from tillwatch_agent.health import Observation
 from tillwatch_agent.interfaces import Kernel, Route
 from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.resolver import Found, Lookup
@@ -109,6 +110,29 @@ def test_what_fails_on_the_machine_itself_is_read_from_the_kernel(  # noqa: PLR0
     uplink, asked = probe(host, acquirer(1)).poll()
     assert uplink.true_codes == {code: detail}
     assert (asked.health, asked.reason) == (Health.UNKNOWN, UPLINK_DOWN)
+
+
+@pytest.mark.parametrize(
+    ("look", "codes"),
+    [
+        # the modem says why there is no link
+        (
+            Observation(component="modem:0", health=Health.FAULT, true_codes={ConditionCode.SIM_ABSENT: None}),
+            {ConditionCode.NOT_REGISTERED: "modem:0: sim_absent"},
+        ),
+        # it is well: the failure lies behind it
+        (Observation(component="modem:0", health=Health.OK), {ConditionCode.LINK_DOWN: "wwan0 has no carrier"}),
+        # nobody knows how it is
+        (None, {ConditionCode.LINK_DOWN: "wwan0 has no carrier"}),
+    ],
+)
+def test_a_modem_that_is_the_way_out_stands_in_the_evidence(
+    host: Host, look: Observation | None, codes: dict[str, str]
+) -> None:
+    host.link("wwan0", flags="0x1003", operstate="down", carrier="0")
+    watching = NetworkProbe(network=NetworkConfig(), acquirers=(), kernel=host.kernel, modem=lambda: look)
+    (uplink,) = watching.poll()
+    assert uplink.true_codes == codes
 
 
 def test_a_machine_without_an_interface_has_no_link(host: Host) -> None:

@@ -24,7 +24,7 @@ from tillwatch_agent.installer.launcher import ATTEMPTS_MAX
 from tillwatch_agent.installer.slots import Slots
 from tillwatch_agent.pack import Packed
 from tillwatch_agent.publisher import Broker, Loop
-from tillwatch_agent.updates import EXIT_RESTART
+from tillwatch_agent.runtime import EXIT_RESTART
 from tillwatch_protocol.job import JobState
 
 UNIT = Path(__file__).parents[2] / "agent" / "deploy" / "systemd" / "tillwatch-agent.service"

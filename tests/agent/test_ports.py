@@ -337,8 +337,13 @@ def test_of_two_alike_the_configured_one_is_taken_or_none(tmp_path: Path) -> Non
     stand.usb_device(tmp_path, "1-1", "04b8:0202", lp="lp0")
     stand.usb_device(tmp_path, "1-2", "04b8:0202", lp="lp1")
     assert ports.locate(with_ids("/dev/usb/lp1"), "usbmisc", tmp_path) == Path("/dev/usb/lp1")
-    with pytest.raises(PortAbsent, match="by-path"):
+    with pytest.raises(PortAbsent, match="name one by its socket"):
         ports.locate(with_ids("/dev/usb/lp5"), "usbmisc", tmp_path)
+    in_second = PrinterConfig(name="b", port="/dev/usb/lp5", vendor_id="04b8", product_id="0202", socket="1-2")
+    assert ports.locate(in_second, "usbmisc", tmp_path) == Path("/dev/usb/lp1")
+    in_third = in_second.model_copy(update={"socket": "1-3"})
+    with pytest.raises(PortAbsent, match="no usbmisc node belongs to USB device 04b8:0202 in socket 1-3"):
+        ports.locate(in_third, "usbmisc", tmp_path)
 
 
 def test_without_ids_the_configured_name_is_taken_as_it_is(tmp_path: Path) -> None:

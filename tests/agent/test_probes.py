@@ -1,7 +1,9 @@
 """Probes: a driver joined to a port, on real lines where the line matters, on a fake port where its failures do."""
 
 import logging
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from tillwatch_agent.config import PrinterConfig
 from tillwatch_agent.drivers import Attachment, Device, Driver, Timing, escpos
 from tillwatch_agent.machine import MachineProbe
 from tillwatch_agent.network import NetworkProbe
+from tillwatch_agent.plugging import UsbIds, Wanted
 from tillwatch_agent.ports import (
     Port,
     PortAbsent,
@@ -25,7 +28,7 @@ from tillwatch_agent.ports import (
     SerialPort,
 )
 from tillwatch_agent.power import PowerProbe
-from tillwatch_agent.probes import BUSY_POLLS_MAX, DeviceProbe
+from tillwatch_agent.probes import BUSY_POLLS_MAX, FRESH_POLLS, DeviceProbe
 from tillwatch_agent.usb import UsbProbe
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 from tillwatch_protocol.vocabulary import Health, PowerState
@@ -329,3 +332,67 @@ def test_all_probes_are_polled_and_told_in_their_order() -> None:
     built = [fake(FakePort(), name=f"p{n}") for n in range(20)]
     assert [seen.component for seen in probes.poll_all(built)] == [f"pos_printer:p{n}" for n in range(20)]
     assert probes.poll_all([]) == ()
+
+
+def on_plug(sysfs: Path, port: FakePort, *others: Wanted) -> DeviceProbe:
+    """Give a printer behind a node of a tree that is laid out as sysfs."""
+    port.node = Path("/dev/usb/lp0")
+    return DeviceProbe(driver_of(settings()), port, poll_s=5.0, timing=BRISK, others=others, sysfs=sysfs)
+
+
+@pytest.mark.parametrize(
+    ("came", "code", "detail"),
+    [
+        (None, Code.NOT_ATTACHED, "fake: gone"),
+        # the printer itself is there, and its node is not yet
+        ("04b8:0202", Code.NOT_ATTACHED, "fake: gone"),
+        # another device of the counter was plugged in there
+        ("05e0:1701", Code.NOT_ATTACHED, "fake: gone"),
+        ("1234:5678", Code.UNKNOWN_DEVICE, "expected 04b8:0202 in socket 1-1.3, got Maker Model (1234:5678)"),
+    ],
+)
+def test_of_a_device_that_is_gone_it_is_told_where_it_was_and_what_is_there(
+    tmp_path: Path, came: str | None, code: str, detail: str
+) -> None:
+    stand.usb_device(tmp_path, "1-1.3", "04b8:0202", lp="lp0")
+    port = FakePort()
+    scanner = Wanted(component="scanner:1", ids=UsbIds(vendor_id="05e0", product_id="1701"))
+    probe = on_plug(tmp_path, port, scanner)
+    assert probe.poll()[0].facts["location"] == "1-1.3"
+    shutil.rmtree(tmp_path / "devices")
+    (tmp_path / "bus/usb/devices/1-1.3").unlink()
+    if came:
+        stand.usb_device(tmp_path, "1-1.3", came)
+    port.at_open = PortAbsent("fake: gone")
+    (gone,) = probe.poll()
+    assert (gone.health, gone.true_codes, gone.facts) == (Health.ABSENT, {code: detail}, {"location": "1-1.3"})
+
+
+def test_what_hangs_on_a_plug_is_told_from_what_is_reached_otherwise() -> None:
+    watched = config.parse(
+        {
+            "terminal_id": "t",
+            "printer": [{"name": "a", "port": "/dev/ttyUSB0"}, {"name": "b", "port": "tcp://192.0.2.1:9100"}],
+            "usb_device": [{"name": "c", "vendor_id": "05e0", "product_id": "1701"}],
+        }
+    )
+    assert {probe.name: probe.hangs_on_plug for probe in probes.build(watched)} == {
+        "pos_printer:a": True,
+        "pos_printer:b": False,
+        "usb_device:c": True,
+        "network:uplink": False,
+        "machine:self": False,
+        "pos_power:self": False,
+    }
+
+
+def test_a_modems_newest_look_is_no_more_given_when_it_is_old(
+    monkeypatch: pytest.MonkeyPatch, printer: stand.PtyPrinter
+) -> None:
+    probe = on_line(printer.path)
+    assert probe.newest() is None
+    (seen,) = probe.poll()
+    assert probe.newest() is seen
+    begun_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: begun_s + FRESH_POLLS * probe.poll_s + 1)
+    assert probe.newest() is None

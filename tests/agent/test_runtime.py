@@ -43,6 +43,7 @@ class FakeProbe:
     forgotten: int = 0
     closed: bool = False
     breaks: bool = False
+    hangs_on_plug: bool = False
     hangs: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:

@@ -18,8 +18,7 @@ from tillwatch_agent import config, probes
 from tillwatch_agent.config import AgentConfig
 from tillwatch_agent.core import Stop
 from tillwatch_agent.publisher import Broker, Loop
-from tillwatch_agent.runtime import Runtime
-from tillwatch_agent.updates import EXIT_RESTART
+from tillwatch_agent.runtime import EXIT_RESTART, Runtime
 from tillwatch_protocol import topics
 from tillwatch_protocol.job import JobMessage, JobMessageKind, JobState
 

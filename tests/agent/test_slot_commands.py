@@ -180,15 +180,26 @@ def test_nobody_works_on_the_slots_of_an_agent_that_runs(
 
 
 def test_another_user_than_the_agents_is_told_who_it_must_be(
-    settings: Callable[..., AgentConfig], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., AgentConfig], archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = settings()
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(OperatorError, match=r"expected to be run by \S+, who owns .*, got 54321: runuser -u"):
         slot_commands.init(made, of(archive))
-    tmp_path.joinpath("gone").mkdir()
-    with pytest.raises(OperatorError, match="expected state_dir, owned by the user"):
-        slot_commands.init(made.model_copy(update={"state_dir": tmp_path / "none"}), of(archive))
+
+
+def test_before_the_first_run_who_is_not_root_makes_the_folder_of_its_own(
+    settings: Callable[..., AgentConfig], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings().model_copy(update={"state_dir": tmp_path / "none"})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(OperatorError, match=r"expected state_dir, owned by the user .*: install -d -o USER"):
+        slot_commands.init(made, of(archive))
+    assert not made.state_dir.exists()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(OperatorError, match="expected to be run by"):  # whose it is on this machine is not faked
+        slot_commands.init(made, of(archive))
+    assert made.state_dir.is_dir()
 
 
 @pytest.fixture

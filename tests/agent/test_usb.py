@@ -6,14 +6,15 @@ from pathlib import Path
 from tests.agent import stand
 
 from tillwatch_agent import usb
-from tillwatch_agent.usb import UsbIds, UsbProbe
+from tillwatch_agent.plugging import UsbIds, Wanted
+from tillwatch_agent.usb import UsbProbe
 from tillwatch_protocol.vocabulary import ConditionCode, Health, PowerState
 
 SCANNER = UsbIds(vendor_id="05e0", product_id="1701")
 
 
 def probe(sysfs: Path, ids: UsbIds = SCANNER) -> UsbProbe:
-    return UsbProbe(component="scanner:1", ids=ids, poll_s=10, sysfs=sysfs)
+    return UsbProbe(wanted=Wanted(component="scanner:1", ids=ids), poll_s=10, sysfs=sysfs)
 
 
 def test_an_attached_device_is_ok_and_says_what_it_is(tmp_path: Path) -> None:
@@ -82,3 +83,33 @@ def test_forgetting_and_closing_change_nothing(tmp_path: Path) -> None:
     watching.forget()
     watching.close()
     assert watching.poll()[0].health is Health.ABSENT
+
+
+def test_a_listing_in_short_tells_an_enumeration_from_another(tmp_path: Path) -> None:
+    device = stand.usb_device(tmp_path, "1-1", "05e0:1701")
+    (device / "devnum").write_text("7\n")
+    before = usb.listing(tmp_path)
+    (device / "devnum").write_text("8\n")
+    assert (before, usb.listing(tmp_path)) == (frozenset({("1-1", "7")}), frozenset({("1-1", "8")}))
+
+
+def test_a_socket_that_is_known_by_its_controller_is_named_by_its_bus(tmp_path: Path) -> None:
+    for bus, controller in ((1, "0000:00:14.0"), (2, "0000:00:14.0"), (3, "0000:00:1a.0")):
+        root = tmp_path / "devices/pci0000:00" / controller / f"usb{bus}"
+        root.mkdir(parents=True)
+        (tmp_path / "bus/usb/devices").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"bus/usb/devices/usb{bus}").symlink_to(root)
+    (tmp_path / "bus/usb/devices/usb4").symlink_to(tmp_path / "gone")
+    assert usb.location_of("0000:00:14.0", "1.2", tmp_path) == "1-1.2"
+    assert usb.location_of("0000:00:1a.0", "4", tmp_path) == "3-4"
+    assert usb.location_of("0000:00:1b.0", "4", tmp_path) is None
+
+
+def test_the_owner_of_a_node_is_found_by_any_link_to_it(tmp_path: Path) -> None:
+    stand.usb_device(tmp_path, "1-1.4", "05e0:1701", tty_name="ttyACM0")
+    link = tmp_path / "by-id"
+    link.symlink_to(tmp_path / "dev/ttyACM0")
+    owner = usb.owner(link, tmp_path)
+    assert owner is not None
+    assert owner.location == "1-1.4"
+    assert usb.owner(Path("/dev/ttyS0"), tmp_path) is None

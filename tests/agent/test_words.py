@@ -53,6 +53,10 @@ def test_every_sentence_has_as_many_holes_on_both_sides() -> None:
         ("eth0 has no carrier; proved", "eth0 没有载波；已证实"),
         # what is no language comes out as it went in
         ("10.0.0.1:8883 by TLSv1.3", "10.0.0.1:8883，TLSv1.3"),
+        (
+            "the agent is running; offline since 2026-11-22 09:30 UTC",
+            "代理程序正在运行；自 2026-11-22 09:30 UTC 起离线",
+        ),
         ("/var/lib/x will be made", "将创建 /var/lib/x"),
         (
             "absent: not_attached (/dev/x: No such file or directory)",

@@ -3,8 +3,9 @@
 A kind of fault belongs to the set of those that the stated evidence cannot tell apart: a cable that is out and a device
 without power look alike from this side of the cable. A case counts on the diagonal when the verdict is the set's own.
 Printers, modems and payment devices are the simulators', asked by the drivers; USB devices are trees laid out as
-sysfs; brokers are real sockets asked by the doctor; machines are measures; ways out are worlds (`ways`), whose rows are
-made real in namespaces by `tests/live/test_network_lab.py`. Everything is drawn from the seed.
+sysfs, whose rows are made real under umockdev by `tests/live/test_usb.py`; brokers are real sockets asked by the
+doctor; machines are measures; ways out are worlds (`ways`), whose rows are made real in namespaces by
+`tests/live/test_network_lab.py`. Everything is drawn from the seed.
 """
 
 import json
@@ -35,7 +36,8 @@ from tillwatch_agent.drivers import Attachment, Device, Driver, at, escpos, zvt
 from tillwatch_agent.evidence import Evidence
 from tillwatch_agent.health import Observation
 from tillwatch_agent.machine import THRESHOLDS
-from tillwatch_agent.usb import UsbIds, UsbProbe
+from tillwatch_agent.plugging import UsbIds, Wanted
+from tillwatch_agent.usb import UsbProbe
 from tillwatch_protocol.vocabulary import ConditionCode as Code
 from tillwatch_protocol.vocabulary import Health
 from tillwatch_simulator.devices.escpos import Printer
@@ -255,13 +257,13 @@ def _usb(folder: Path) -> Iterator[Kind]:
     stand.usb_device(empty, "1-1", "04b8:0202")
     stand.usb_device(other, "1-2", "05e0:1701", serial="B")
     for name, sysfs in (("USB device detached", empty), ("another device in its socket", other)):
-        probe = UsbProbe(
-            component="scanner:1",
-            ids=UsbIds(vendor_id="05e0", product_id="1701", serial_number="A"),
-            poll_s=1,
-            sysfs=sysfs,
-        )
+        wanted = Wanted(component="scanner:1", ids=UsbIds(vendor_id="05e0", product_id="1701", serial_number="A"))
+        probe = UsbProbe(wanted=wanted, poll_s=1, sysfs=sysfs)
         yield Kind(group="usb", name=name, verdict=Code.NOT_ATTACHED, ask=_polling(probe), draws=5)
+    in_socket = Wanted(component="scanner:1", ids=UsbIds(vendor_id="05e0", product_id="1701"), socket="1-1")
+    probe = UsbProbe(wanted=in_socket, poll_s=1, sysfs=empty)
+    name = "an unknown device in its socket"
+    yield Kind(group="usb", name=name, verdict=Code.UNKNOWN_DEVICE, ask=_polling(probe), draws=5)
 
 
 def _polling(probe: UsbProbe) -> Ask:

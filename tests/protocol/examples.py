@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tillwatch_protocol import topics
-from tillwatch_protocol.command import Command, CommandKind
+from tillwatch_protocol.command import Command, CommandKind, CommandReport
 from tillwatch_protocol.event import Ack, Event, EventBatch, EventKind, SeqRange
 from tillwatch_protocol.heartbeat import Connection, Heartbeat, Presence, PresenceState
 from tillwatch_protocol.job import JobMessage, JobMessageKind, JobReport, JobState, JobStatus
@@ -73,6 +73,7 @@ EXAMPLES: dict[str, Message] = {
         event(6, kind=EventKind.DROPPED, component=None, code=None, dropped=(SeqRange(first=1, last=4),)),
         event(7, kind=EventKind.JOB, job=JobReport(job_id="job-1", state=JobState.READY, nonce="n1")),
         event(9, kind="something_new"),
+        event(10, kind=EventKind.COMMAND_DONE, command=CommandReport(command_id="c-1", kind="report")),
         oldest_seq=5,
     ),
     topics.ACK.of("till-7"): Ack(terminal_id="till-7", stream_id=STREAM, event_seq=7, sent_at=AT),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillwatch_simulator.devices.escpos import RECEIVE_BUFFER_BYTES_MAX, Fault, Identity, Printer
+from tillwatch_simulator.devices.escpos_job import PRINTED_BYTES_MAX
 from tillwatch_simulator.errors import FaultUnknown
 
 ALL_FOUR = bytes.fromhex("1004 01 1004 02 1004 03 1004 04")
@@ -227,3 +228,39 @@ def test_no_cut_changes_the_answer(data: bytes, cuts: list[int]) -> None:
     device = printer("drawer_open")
     pieces = [device.receive(data[start:end]) for start, end in pairwise(edges)]
     assert b"".join(pieces) == printer("drawer_open").receive(data)
+
+
+IMAGE = "1D7630 00 0400 0100 "
+
+
+@pytest.mark.parametrize(
+    ("stream_hex", "answer", "printed_hex"),
+    [
+        ("48690A", "", "48690A"),
+        ("4869 100401 0A", "12", "48690A"),  # a question between two bytes of text leaves nothing
+        ("1D4902 48 1D7201", "0200", "48"),
+        (IMAGE + "1D720100", "", IMAGE + "1D720100"),  # an image that looks like a question
+        (IMAGE + "10040100", "12", IMAGE + "10040100"),  # and like one in real time: answered, and printed
+        (IMAGE + "00 100401 000000", "12", IMAGE + "00 100401"),  # a question within an image spoils it
+        ("1B2A 21 0100 1D4902", "", "1B2A 21 0100 1D4902"),
+        ("1D6B 04 31 00 1D4902", "02", "1D6B 04 31 00"),  # a barcode ends with NUL
+        ("1D6B 04 00 1D4902", "02", "1D6B 04 00"),
+        ("1D6B 49 02 1D49 1D4902", "02", "1D6B 49 02 1D49"),
+        ("1D286B 0300 1D4902 1D4902", "02", "1D286B 0300 1D4902"),
+        ("1D384C 02000000 1D49 1D4902", "02", "1D384C 02000000 1D49"),
+        ("1D56 41 1D 1D4902", "02", "1D56 41 1D"),
+        ("1B44 1D 00 1D4902", "02", "1B44 1D 00"),
+        ("1C2841 0100 1D 1B2841 0100 1D", "", "1C2841 0100 1D 1B2841 0100 1D"),
+    ],
+)
+def test_what_is_printed_is_the_job_without_the_questions(stream_hex: str, answer: str, printed_hex: str) -> None:
+    device = printer()
+    assert device.receive(bytes.fromhex(stream_hex)) == bytes.fromhex(answer)
+    assert device.printed.startswith(bytes.fromhex(printed_hex))
+
+
+def test_what_was_printed_is_bounded() -> None:
+    device = printer()
+    device.receive(b"a" * 10 + b"b" * PRINTED_BYTES_MAX)
+    assert len(device.printed) == PRINTED_BYTES_MAX
+    assert set(device.printed) == set(b"b")

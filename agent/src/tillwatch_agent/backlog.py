@@ -22,6 +22,7 @@ from enum import StrEnum
 from itertools import islice, takewhile
 
 from tillwatch_agent.errors import JobReportsFull
+from tillwatch_protocol.command import CommandReport
 from tillwatch_protocol.event import Event, EventKind, SeqRange
 from tillwatch_protocol.job import JobReport
 from tillwatch_protocol.vocabulary import DROPPED_RANGES_MAX, EVENTS_IN_FLIGHT_MAX
@@ -88,6 +89,7 @@ class Happening:
     detail: str | None = None
     dropped: tuple[SeqRange, ...] = ()
     job: JobReport | None = None
+    command: CommandReport | None = None
 
     def numbered(self, event_seq: int, boot_epoch: int) -> Event:
         """Make it an event."""
@@ -101,6 +103,7 @@ class Happening:
             detail=self.detail,
             dropped=self.dropped,
             job=self.job,
+            command=self.command,
         )
 
 

@@ -97,8 +97,11 @@ def with_modem(evidence: Evidence, looks: Iterable[Observation], modem: str | No
     look = next((look for look in looks if look.component == modem), None)
     if look is None or (evidence.has_link and not evidence.facts.get("interface", "").startswith(("ww", "ppp"))):
         return evidence
-    said = next((_REGISTRATIONS[code] for code in look.true_codes if code in _REGISTRATIONS), None)
-    return replace(evidence, registration=said or (Registration.REGISTERED if look.health is Health.OK else None))
+    said = next((code for code in look.true_codes if code in _REGISTRATIONS), None)
+    if said is None:
+        return replace(evidence, registration=Registration.REGISTERED if look.health is Health.OK else None)
+    details = {**evidence.details, Domain.REGISTRATION: f"{modem}: {said}"}
+    return replace(evidence, registration=_REGISTRATIONS[said], details=details)
 
 
 def phases(measures: Mapping[str, float | int]) -> str:

@@ -1,28 +1,23 @@
-"""`tillwatch-agent run | doctor | probe | slots`: the command line; settings are built here once and passed down."""
+"""`tillwatch-agent run | doctor | probe | slots`: the command line; settings are built once and passed down.
+
+What `run` needs is imported here; what a person asks for by the other commands is `by_hand`, and beside a till in
+nobody's memory.
+"""
 
 import argparse
 import logging
-import os
-import random
-import shutil
-import socket
 import sys
-import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from tillwatch_agent import config, doctor, heartbeat, probes, recognise, runtime, slot_commands
+from tillwatch_agent import config, probes, runtime
 from tillwatch_agent.config import AgentConfig
-from tillwatch_agent.core import Core, CoreSettings, Observed
 from tillwatch_agent.errors import AgentError, OperatorError
-from tillwatch_agent.health import Observation
-from tillwatch_agent.outbox import MEMORY, Outbox
-from tillwatch_agent.words import Language, Words, language_of
-from tillwatch_protocol.heartbeat import Heartbeat
+from tillwatch_agent.words import Language
 
 DEFAULT_CONFIG = Path("/etc/tillwatch/agent.toml")
 
-_OK, _PROBLEM, _USAGE = 0, 1, 2
+_PROBLEM, _USAGE = 1, 2
 
 _DESCRIPTION = """\
 Watches the devices and the network of one till, and tells a collector over MQTT how they are.
@@ -71,20 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        written: Path | None = getattr(options, "write", None)
-        if written:
-            _write(written)
-        settings = config.load(written or options.config)
-        match options.command:
-            case "slots":
-                return _SLOTS[options.slots_command](settings, options)
-            case "doctor":
-                language = Language(options.language) if options.language else language_of(os.environ)
-                return _doctor(settings, Words(language), as_json=options.json)
-            case "probe":
-                return _probe(settings, as_json=options.json)
-            case _:
-                return _run(settings)
+        if options.command == "run":
+            return _run(config.load(options.config))
+        from tillwatch_agent import by_hand  # noqa: PLC0415 - not in memory of what runs beside a till
+
+        return by_hand.carry_out(options)
     except OperatorError as error:
         sys.stderr.write(f"tillwatch-agent: {error}\n")
         return _USAGE
@@ -139,88 +125,16 @@ def _add_slots(
     show = within.add_parser("show", parents=[shared], help=_SHOW, description=_SHOW)
     show.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     launcher = within.add_parser("launcher", parents=[shared], help=_LAUNCHER, description=_LAUNCHER)
-    launcher.add_argument(
-        "path", nargs="?", type=Path, default=slot_commands.LAUNCHER, metavar="PATH", help="default: %(default)s"
-    )
-
-
-def _slots_init(settings: AgentConfig, options: argparse.Namespace) -> int:
-    first = slot_commands.First(
-        product=options.product, archive=options.archive, version=options.version, target=options.target
-    )
-    committed = slot_commands.init(settings, first)
-    sys.stdout.write(f"{first.product} {committed.version} is kept in slot {committed.slot}; start its unit\n")
-    return _OK
-
-
-def _slots_show(settings: AgentConfig, options: argparse.Namespace) -> int:
-    seen = slot_commands.look(settings)
-    sys.stdout.write((slot_commands.as_json(seen) if options.json else slot_commands.table(seen)) + "\n")
-    return _PROBLEM if any("problem" in product for product in seen) else _OK
-
-
-def _slots_launcher(settings: AgentConfig, options: argparse.Namespace) -> int:
-    slot_commands.bring_launcher(settings, options.path)
-    sys.stdout.write(f"the launcher is {options.path}\n")
-    return _OK
-
-
-_SLOTS = {"init": _slots_init, "show": _slots_show, "launcher": _slots_launcher}
+    launcher.add_argument("path", nargs="?", type=Path, metavar="PATH", help="default: where the agent's unit has it")
 
 
 def _run(settings: AgentConfig) -> int:
-    return runtime.run(settings, probes.build(settings))
+    if all(printer.share is None for printer in settings.printer):
+        return runtime.run(settings, probes.build(settings))
+    from tillwatch_agent import share  # noqa: PLC0415 - not in memory where no printer is shared
 
-
-def _write(path: Path) -> None:
-    """Begin a configuration, or add to one, for what is recognised; what stands there is left as it is."""
-    if path.exists():
-        known, text = config.load(path), path.read_text(encoding="utf-8")
-    else:
-        text = recognise.first_config(socket.gethostname())
-        known = config.parse(tomllib.loads(text))
-    tables = recognise.suggested(recognise.attached(known), known)
-    if path.exists() and not tables:
-        sys.stderr.write(f"{path}: nothing to add\n")
-        return
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_text(text.rstrip("\n") + "\n" + tables, encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    except OSError as error:
-        raise OperatorError(f"{path}: expected a file that can be written, got: {error.strerror}") from None
-    sys.stderr.write(f"{path}: written\n{tables}\n")
-
-
-def _doctor(settings: AgentConfig, words: Words, *, as_json: bool) -> int:
-    checks = doctor.examine(settings, probes.build(settings))
-    sys.stdout.write((doctor.as_json(settings.terminal_id, checks) if as_json else doctor.table(checks, words)) + "\n")
-    return _OK if doctor.is_well(checks) else _PROBLEM
-
-
-def _probe(settings: AgentConfig, *, as_json: bool) -> int:
-    built = probes.build(settings)
-    observations = probes.poll_all(built)
-    if as_json:
-        core_settings = runtime.core_settings(settings, built)
-        sys.stdout.write(heartbeat.encode(_beat(core_settings, observations)).decode() + "\n")
-    else:
-        checks = [doctor.check_component(observation, settings) for observation in observations]
-        sys.stdout.write(doctor.table(checks) + "\n")
-    return _OK
-
-
-def _beat(core_settings: CoreSettings, observations: tuple[Observation, ...]) -> Heartbeat:
-    """Make the heartbeat that `run` would send, over an outbox that is forgotten."""
-    outbox = Outbox.open(MEMORY)
-    try:
-        core = Core(core_settings, outbox, random.SystemRandom(), runtime.now())
-        core.handle(Observed(observations), runtime.now())
-        return core.heartbeat_now(runtime.now())
-    finally:
-        outbox.close()
+    with share.serving(settings) as shared:
+        return runtime.run(settings, probes.build(settings, shared))
 
 
 def _version() -> str:

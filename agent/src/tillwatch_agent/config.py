@@ -5,18 +5,34 @@ what was expected and what came; the value of an unknown key is not repeated, si
 place. Secrets stand in files of their own, named here. Relative paths start at the file's own folder.
 """
 
-import difflib
-import ipaddress
+import itertools
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from tillwatch_agent.config_values import (
+    EXPECTED,
+    AddressAndPort,
+    Arguments,
+    DevicePortName,
+    FilePath,
+    HookS,
+    HostName,
+    Name,
+    PollS,
+    PortName,
+    Socket,
+    TcpPortNumber,
+    Url,
+    UsbId,
+    shown,
+)
 from tillwatch_agent.errors import OperatorError
-from tillwatch_agent.usb import UsbIds
+from tillwatch_agent.plugging import UsbIds, Wanted, are_told_apart
 from tillwatch_protocol.release import InstallerKind
 from tillwatch_protocol.vocabulary import (
     COMPONENTS_MAX,
@@ -37,58 +53,14 @@ WAN_TARGETS_MAX = 4
 """Two that are independent are enough; more may be named for shops on several lines."""
 PRODUCTS_MAX = 8
 """The till's software, its settings, the agent, and some."""
-ARGUMENTS_MAX = 32
+SHARED_PROTOCOL = "escpos"
+"""Whose commands we know the lengths of, so that nothing is asked within one."""
 AGENT_CONFIRM_S_MAX = 1500.0
 """An agent on trial is ended by its launcher after the 1800 s of its unit, unless it has kept itself by then."""
-POLL_S_MIN, POLL_S_MAX = 0.5, 3600.0
 
 
 class ConfigError(OperatorError):
     """The file cannot be used; the message names every problem: key, what was expected, what came."""
-
-
-def _path(value: Any, info: ValidationInfo) -> Any:
-    base = (info.context or {}).get("base", Path())
-    return base / Path(value).expanduser() if isinstance(value, str) and value else value
-
-
-def _usb_id(value: Any) -> Any:
-    """Take 0x04b8 as well as "04b8" and "0x04B8"."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFF:  # noqa: PLR2004 - 16 bits
-        return f"{value:04x}"
-    return value.lower().removeprefix("0x") if isinstance(value, str) else value
-
-
-def _address_and_port(value: Any) -> Any:
-    """Take 192.0.2.1:443 and [2001:db8::1]:443."""
-    address, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    try:
-        ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise ValueError("expected an address and a port, such as 192.0.2.1:443") from None
-    if not (colon and port.isdecimal() and 1 <= int(port) <= 65_535):  # noqa: PLR2004 - 16 bits
-        raise ValueError("expected a port from 1 to 65535 behind the address")
-    return value
-
-
-FilePath = Annotated[Path, BeforeValidator(_path), Field(strict=False)]
-UsbId = Annotated[str, BeforeValidator(_usb_id), Field(pattern=r"^[0-9a-f]{4}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
-TcpPortNumber = Annotated[int, Field(ge=1, le=65535)]
-PollS = Annotated[float, Field(ge=POLL_S_MIN, le=POLL_S_MAX)]
-HookS = Annotated[float, Field(ge=1, le=600)]
-Argument = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
-Arguments = Annotated[tuple[Argument, ...], Field(strict=False, max_length=ARGUMENTS_MAX)]
-"""A command as a list; no shell reads it."""
-AddressAndPort = Annotated[str, BeforeValidator(_address_and_port)]
-"""An address, not a name: what is asked far out must not depend on the name service."""
-Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]{1,500}$")]
-PortName = Annotated[str, Field(pattern=r"^(/\S{1,250}|tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$")]
-DevicePortName = Annotated[
-    str,
-    Field(pattern=r"^(/\S{1,250}|(tcp|https)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}(/[!-~]{0,200})?)$"),
-]
 
 
 class _Table(BaseModel):
@@ -147,6 +119,7 @@ class LineConfig(_Table):
     poll_s: PollS = 5.0
     vendor_id: UsbId | None = None
     product_id: UsbId | None = None
+    socket: Socket | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     """The driver's own, which it checks itself."""
 
@@ -156,6 +129,8 @@ class LineConfig(_Table):
             raise ValueError("expected vendor_id and product_id together, got one of them")
         if self.vendor_id and not self.port.startswith("/"):
             raise ValueError("expected no vendor_id: a network port has no USB device")
+        if self.socket and not self.vendor_id:
+            raise ValueError("expected vendor_id and product_id beside socket")
         return self
 
     @property
@@ -164,6 +139,11 @@ class LineConfig(_Table):
         if self.vendor_id is None or self.product_id is None:
             return None
         return UsbIds(vendor_id=self.vendor_id, product_id=self.product_id)
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The USB device that its node must belong to, if any is configured."""
+        return Wanted(component=self.components[0], ids=self.usb_ids, socket=self.socket) if self.usb_ids else None
 
     @property
     def component_kind(self) -> str:
@@ -189,6 +169,22 @@ class PrinterConfig(LineConfig):
     port: PortName
     drawer_open_level: Annotated[DrawerLevel, Field(strict=False)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    share: FilePath | None = None
+    """The path that the till's software opens in place of the port."""
+    share_group: Name | None = None
+    """Who may open it, where that is not the port's own group."""
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if self.share is None and self.share_group is not None:
+            raise ValueError("expected share beside share_group")
+        if self.share is not None and self.protocol != SHARED_PROTOCOL:
+            raise ValueError(f"expected protocol = {SHARED_PROTOCOL!r} beside share: no other is known well enough")
+        if self.share is not None and not self.port.startswith("/") and self.share_group is None:
+            raise ValueError("expected share_group beside share: a network port has no group of its own")
+        if self.share is not None and self.share == Path(self.port):
+            raise ValueError("expected a share that is not the port itself: the till's software opens it instead")
+        return self
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -245,12 +241,18 @@ class UsbDeviceConfig(_Table):
     vendor_id: UsbId
     product_id: UsbId
     serial_number: Annotated[str, Field(min_length=1, max_length=126)] | None = None
+    socket: Socket | None = None
     poll_s: PollS = 10.0
 
     @property
     def usb_ids(self) -> UsbIds:
         """What it is known by."""
         return UsbIds(vendor_id=self.vendor_id, product_id=self.product_id, serial_number=self.serial_number)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is looked for."""
+        return Wanted(component=self.component, ids=self.usb_ids, socket=self.socket)
 
     @property
     def component(self) -> str:
@@ -394,6 +396,12 @@ class AgentConfig(_Table):
         return (*self.printer, *modems, *self.payment_device, *self.device)
 
     @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Every USB device that is named by its ids."""
+        lines = (wanted for line in self.lines if (wanted := line.wanted))
+        return (*lines, *(device.wanted for device in self.usb_device))
+
+    @property
     def components(self) -> tuple[str, ...]:
         """The names of all that probes are to look at."""
         network = (NETWORK_UPLINK,) if self.network.enabled else ()
@@ -412,10 +420,22 @@ class AgentConfig(_Table):
         names = self._named
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"expected each component once, got {', '.join(twice)} more than once")
+        if alike := _alike(self.usb_device):
+            raise ValueError(
+                f"expected serial_number or socket of each of {alike}, which are of the same ids: nothing else tells "
+                "them apart"
+            )
         if len(names) > COMPONENTS_MAX - self.OWN_COMPONENTS:
             raise ValueError(f"expected at most {COMPONENTS_MAX - self.OWN_COMPONENTS} components, got {len(names)}")
         if self.acquirer and not self.network.enabled:
             raise ValueError("expected network.enabled = true, since acquirers are reached by the network's probe")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_differ(self) -> Self:
+        shares = [printer.share for printer in self.printer if printer.share is not None]
+        if len(set(shares)) < len(shares):
+            raise ValueError("expected each printer's share once")
         return self
 
     @model_validator(mode="after")
@@ -426,6 +446,13 @@ class AgentConfig(_Table):
                 said = f"{needed_s} for {product.heartbeats} heartbeats"
                 raise ValueError(f"expected update.products.{product.name}.confirm_s of at least {said}")
         return self
+
+
+def _alike(devices: tuple[UsbDeviceConfig, ...]) -> str:
+    """Name two devices that one attached device could both be; empty where there are none."""
+    pairs = itertools.combinations(devices, 2)
+    found = next((pair for pair in pairs if not are_told_apart(pair[0].wanted, pair[1].wanted)), ())
+    return " and ".join(device.component for device in found)
 
 
 def load(path: Path) -> AgentConfig:
@@ -486,31 +513,9 @@ def _said(detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":
         return f"{key or 'the file'}: {detail['msg'].removeprefix('Value error, ')}"
     if detail["type"] == "model_type":
-        return f"{key}: expected a table {_header(detail['loc'])}, got {_shown(detail['input'])}"
-    expected = _EXPECTED.get(_pattern(detail) or detail["type"], detail["msg"].removeprefix("Input should be "))
-    return f"{key}: expected {expected[:1].lower()}{expected[1:]}, got {_shown(detail['input'])}"
-
-
-_EXPECTED = {
-    "tuple_type": "a list of tables, each under its own name in double brackets",
-    "bool_type": "true or false",
-    "float_type": "a number",
-    "int_from_float": "a whole number",
-    "int_type": "a whole number",
-    "path_type": "a path as text",
-    "string_type": "text",
-    r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 letters, digits, - or _ (no dot)",
-    r"^[A-Za-z0-9_-]{1,48}$": "1 to 48 letters, digits, - or _",
-    r"^[0-9a-f]{4}$": 'four hexadecimal digits such as "04b8"',
-    r"^[A-Za-z0-9._:-]{1,253}$": "a host name or an address",
-    r"^[a-z][a-z0-9_]{0,47}$": "a lower-case word such as scanner",
-    r"^https?://[^\s?#]{1,500}$": "a URL such as https://collector.example.org/tuf/metadata",
-    get_args(PortName)[1].metadata[0].pattern: "a path such as /dev/ttyUSB0, or tcp://host:port",
-    get_args(DevicePortName)[1]
-    .metadata[0]
-    .pattern: "a path such as /dev/ttyUSB0, tcp://host:port, or https://host:port",
-}
-"""What each pattern, and a type that is not named as people name it, means in words."""
+        return f"{key}: expected a table {_header(detail['loc'])}, got {shown(detail['input'])}"
+    expected = EXPECTED.get(_pattern(detail) or detail["type"], detail["msg"].removeprefix("Input should be "))
+    return f"{key}: expected {expected[:1].lower()}{expected[1:]}, got {shown(detail['input'])}"
 
 
 def _pattern(detail: ErrorDetails) -> str:
@@ -529,20 +534,14 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return f"text {value[:60]!r}"
-    if isinstance(value, (dict, list)):
-        return "a table" if isinstance(value, dict) else "a list"
-    return str(value).lower()[:60] if isinstance(value, bool) else str(value)[:60]
-
-
 def _known_keys(location: tuple[int | str, ...]) -> str:
     """Name the nearest known key of the table that an unknown one stands in, or all of them."""
     table: type[BaseModel] = AgentConfig
     for part in location[:-1]:
         if isinstance(part, str) and part in _TABLES:
             table = _TABLES[part]
+    import difflib  # noqa: PLC0415 - for a mistake's advice alone
+
     known = list(table.model_fields)
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"perhaps {near[0]}" if near else f"one of {', '.join(known)}"

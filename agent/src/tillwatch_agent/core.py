@@ -1,8 +1,8 @@
 """The agent's core: observations and messages in, effects out. Single-threaded, without a clock of its own.
 
 It joins `health` (what is true), `outbox` (what is kept), `session` (when to speak), `clock` (what time it may be),
-`jobs` (what is to run instead) and the wire (how it is said). The runtime beside a till, the simulator's fleet and the
-world in virtual time drive this same class:
+`jobs` (what is to run instead), `obeying` (what a collector asks for) and the wire (how it is said). The runtime beside
+a till, the simulator's fleet and the world in virtual time drive this same class:
 
     core = Core(settings, Outbox.open(path), Random(), now)
     for effect in core.handle(Connected(), now): ...
@@ -20,33 +20,41 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from tillwatch_agent import clock, health, heartbeat, session
+from tillwatch_agent import clock, culprit, health, heartbeat, obeying, session
+from tillwatch_agent.account import account
 from tillwatch_agent.backlog import Happening, Verdict
 from tillwatch_agent.clock import BY_WALL, JudgedBy, Judging
+from tillwatch_agent.diagnosis import Verdict as WayOut
 from tillwatch_agent.errors import JobReportsFull, ObservationInvalid, OutboxFailed
 from tillwatch_agent.health import Edge, Observation
-from tillwatch_agent.job_work import Beaten, Result
-from tillwatch_agent.job_work import Effect as JobEffect
-from tillwatch_agent.jobs import Jobs
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.outbox import Outbox
 from tillwatch_agent.session import Heard, Nudge, Output, Phase
 from tillwatch_protocol import codec, topics
-from tillwatch_protocol.command import Command, CommandKind
+from tillwatch_protocol.command import Command, CommandReport
 from tillwatch_protocol.errors import PeerError
 from tillwatch_protocol.event import Ack, EventBatch, EventKind
 from tillwatch_protocol.heartbeat import Connection, Heartbeat, Presence, PresenceReason, PresenceState
-from tillwatch_protocol.job import JobMessage
+from tillwatch_protocol.job import JobMessage, JobState
 from tillwatch_protocol.process import ProcessState
 from tillwatch_protocol.topics import Message, Topic
 from tillwatch_protocol.vocabulary import MACHINE_CLOCK, ConditionCode
+
+if TYPE_CHECKING:  # an agent that takes no jobs has none of this in memory
+    from tillwatch_agent.job_work import Beaten, Result
+    from tillwatch_agent.job_work import Effect as JobEffect
+    from tillwatch_agent.jobs import Jobs
 
 STALE_AFTER_INTERVALS = 3
 """A component not looked at for three heartbeats is stale, unless the settings know its probe to be slower."""
 
 UNWRITTEN_MAX = 256
 """Events that wait in memory while the disk takes none: a full disk is not a reason to run out of memory too."""
+
+_SWITCHING = frozenset({JobState.SWITCHING, JobState.CONFIRMING, JobState.ROLLING_BACK})
+"""States of a job in which a restart from outside would be taken for a failure."""
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +71,8 @@ class CoreSettings:
     """After how long without a look a component is unknown; three intervals when not given."""
     components: tuple[str, ...] = ()
     """Those that are configured: one whose probe hangs at its very first look is unknown, too."""
+    lines: tuple[culprit.Line, ...] = ()
+    """How the devices among them hang on the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +123,18 @@ class Stop:
 class Worked:
     """Something that a job asked for came to its end."""
 
-    result: Result
+    result: "Result"
 
 
-Input = Observed | Connected | ConnectFailed | ConnectionLost | Received | Worked | Tick | Stop
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A diagnosis has looked at everything; None: the way out is not watched."""
+
+    command_id: str
+    way_out: WayOut | None
+
+
+Input = Observed | Connected | ConnectFailed | ConnectionLost | Received | Worked | Examined | Tick | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +177,30 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Let the probes forget what they learned of their devices."""
+    """Let the probes forget what they learned of their devices, and look anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Let every probe look now; when all have, and what they saw is handed in, answer with `Examined`."""
+
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAgent:
+    """Hand in `Stop`, and end so that the agent is started again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """Do something for a job; answer with `Worked`. `told_at` is the time as far as a collector told it."""
 
-    effect: JobEffect
+    effect: "JobEffect"
     told_at: datetime | None
 
 
-Effect = Connect | Subscribe | Publish | Disconnect | Forget | Work
+Effect = Connect | Subscribe | Publish | Disconnect | Forget | Examine | RestartAgent | Work
 
 _TURNS: dict[type[Input], session.Turn] = {
     Connected: session.Turn.CONNECTED,
@@ -183,7 +213,7 @@ class Core:
     """One terminal's agent, in one start."""
 
     def __init__(
-        self, settings: CoreSettings, outbox: Outbox, rng: session.Rng, moment: Moment, jobs: Jobs | None = None
+        self, settings: CoreSettings, outbox: Outbox, rng: session.Rng, moment: Moment, jobs: "Jobs | None" = None
     ) -> None:
         """Begin a start: its first event is that it began. Without `jobs` it takes none."""
         self.settings = settings
@@ -197,6 +227,9 @@ class Core:
         self._beat: Heartbeat | None = None
         """The newest one that left, until the job has seen it."""
         self._acknowledged_at_s = -math.inf
+        self._orders = obeying.begin(moment.monotonic_s)
+        self._has_beaten = False
+        """A heartbeat left, until the commands have seen it."""
         self._unwritten: tuple[Happening, ...] = ()
         self._outbox_fails = False
         self._clock = clock.begin(outbox.told_at)
@@ -232,7 +265,8 @@ class Core:
         """How many seconds from now a `Tick` is due; infinity when nothing waits for time."""
         if self.phase is Phase.STOPPED:
             return math.inf
-        due_s = min(self._session.due_s(), health.expires_at_s(self._level, self._stale_after_s))
+        stale_s = health.expires_at_s(self._level, self._stale_after_s)
+        due_s = min(self._session.due_s(), stale_s, self._orders.due_s())
         if self.jobs is not None:
             due_s = min(due_s, self.jobs.due_s())
         if self._session.sends:
@@ -252,7 +286,7 @@ class Core:
             host_boot_id=self.settings.host_boot_id,
             agent_version=self.settings.agent_version,
             collector_epoch_seen=self.outbox.collector_epoch_seen,
-            components=health.readings(self._level, moment),
+            components=culprit.told(self.settings.lines, health.readings(self._level, moment)),
             job=None if self.jobs is None else self.jobs.status(),
         )
 
@@ -270,6 +304,10 @@ class Core:
                 return self._step(_TURNS[type(said)], moment)
             case Worked():
                 return self._work(said.result, moment)
+            case Examined():
+                readings = culprit.told(self.settings.lines, health.readings(self._level, moment))
+                diagnosis = account(said.way_out, readings)
+                return self._order(obeying.Diagnosed(command_id=said.command_id, diagnosis=diagnosis), moment)
             case Tick():
                 return []
 
@@ -283,7 +321,8 @@ class Core:
             return self._step(session.Turn.RENEW, moment)
         wanted = (self.jobs is not None and self.jobs.wants_beat(moment)) or bool(edges)
         effects = self._step(Nudge.CHANGED if wanted else Nudge.TICK, moment)
-        return effects + self._look_after_job(moment) + self._events_due(moment)
+        effects += self._look_after_job(moment) + self._look_after_orders(moment)
+        return effects + self._events_due(moment)
 
     def _look_after_job(self, moment: Moment) -> list[Effect]:
         """Let the job see the heartbeat that left, and do what is due for it."""
@@ -291,11 +330,11 @@ class Core:
             return []
         beat, self._beat = self._beat, None
         if beat is not None and self.jobs.is_open:
-            beaten = Beaten(readings=beat.components, acknowledged_at_s=self._acknowledged_at_s)
+            beaten = self.jobs.beaten(beat.components, self._acknowledged_at_s)
             return self._work(beaten, moment)
         return self._work(None, moment) if moment.monotonic_s >= self.jobs.due_s() else []
 
-    def _work(self, said: JobMessage | Result | Beaten | None, moment: Moment) -> list[Effect]:
+    def _work(self, said: "JobMessage | Result | Beaten | None", moment: Moment) -> list[Effect]:
         """Let the job take a step: it is written, told, and then carried out."""
         if self.jobs is None:
             return []
@@ -401,17 +440,43 @@ class Core:
 
     def _obey(self, command: Command, moment: Moment) -> list[Effect]:
         """Do a command at most once: it is remembered before it is done."""
+        if self.phase is Phase.STOPPED:
+            return []
         try:
             if not self.outbox.mark_done(command.command_id):
                 return []
         except OutboxFailed as failure:
             self._failed(failure)
             return []
-        match command.kind:
-            case CommandKind.REPORT:
+        status = None if self.jobs is None else self.jobs.status()
+        is_switching = status is not None and status.state in _SWITCHING
+        return self._order(obeying.Came(command=command, is_switching=is_switching), moment)
+
+    def _look_after_orders(self, moment: Moment) -> list[Effect]:
+        """Answer what waited for a heartbeat, and what waited too long."""
+        has_beaten, self._has_beaten = self._has_beaten, False
+        if has_beaten and self._orders.waiting:
+            return self._order(obeying.Beaten(), moment)
+        is_due = moment.monotonic_s >= self._orders.due_s()
+        return self._order(obeying.Passed(), moment) if is_due else []
+
+    def _order(self, said: obeying.Said, moment: Moment) -> list[Effect]:
+        self._orders, deeds = obeying.step(self._orders, said, moment.monotonic_s)
+        return [effect for deed in deeds for effect in self._done(deed, moment)]
+
+    def _done(self, deed: obeying.Deed, moment: Moment) -> list[Effect]:
+        match deed:
+            case obeying.Act.BEAT:
                 return self._step(Nudge.CHANGED, moment)
-            case CommandKind.REPROBE:
+            case obeying.Act.FORGET:
                 return [Forget()]
+            case obeying.Act.RESTART:
+                return [RestartAgent()]
+            case obeying.Begin():
+                return [Examine(deed.command_id)]
+            case obeying.Answer():
+                self._record([_answer(deed, moment)])
+                return []
 
     def _step(self, said: session.Input, moment: Moment) -> list[Effect]:
         self._session, outputs = session.step(self._session, said, moment, self._rng)
@@ -440,6 +505,7 @@ class Core:
         if self.jobs is not None:
             self.jobs.ask_anew(moment)
         self._beat = self.heartbeat_now(moment)
+        self._has_beaten = True
         return Publish(self._outgoing(topics.HEARTBEAT, heartbeat.encode(self._beat)))
 
     def _dial(self, moment: Moment) -> Connect:
@@ -524,3 +590,11 @@ def _happening(edge: Edge) -> Happening:
         code=edge.code,
         detail=edge.detail,
     )
+
+
+def _answer(answer: obeying.Answer, moment: Moment) -> Happening:
+    report = CommandReport(
+        command_id=answer.command_id, kind=answer.kind, reason=answer.reason, diagnosis=answer.diagnosis
+    )
+    kind = EventKind.COMMAND_DONE if answer.reason is None else EventKind.COMMAND_REFUSED
+    return Happening(kind=kind, happened_at=moment.at, command=report)

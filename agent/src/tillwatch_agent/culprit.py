@@ -8,17 +8,20 @@ A change violates this when a part that answers is suspected, or a hub is while 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from tillwatch_agent.drivers import Attachment
 from tillwatch_agent.health import Observation
-from tillwatch_protocol.vocabulary import ConditionCode
+from tillwatch_protocol.reading import Reading
+from tillwatch_protocol.vocabulary import FACTS_MAX, ConditionCode
 
 TOGETHER_MIN: Final = 2
 """From so many on, that they went silent together says something."""
+NAMES_MAX: Final = 8
+"""Names of those that went silent together; a counter that lost its power has more, and nobody reads them."""
 
 
 class Culprit(StrEnum):
@@ -43,6 +46,15 @@ class Seen(StrEnum):
     GARBLED = "garbled"
     BUSY = "busy"
     REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """How one configured device hangs on the machine, as far as its configuration says."""
+
+    component: str
+    attachment: Attachment
+    socket: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,24 +96,56 @@ _BY_WORD: Final = {
 
 _SEEN: Final = {
     ConditionCode.NOT_ATTACHED: Seen.GONE,
+    ConditionCode.UNKNOWN_DEVICE: Seen.GONE,
     ConditionCode.NO_RESPONSE: Seen.SILENT,
     ConditionCode.GARBLED_RESPONSE: Seen.GARBLED,
     ConditionCode.PORT_BUSY: Seen.BUSY,
     ConditionCode.PORT_REFUSED: Seen.REFUSED,
 }
 
-_BY_PATH: Final = re.compile(r"/by-path/(\S+)-usb(?:v[0-9])?-0:([0-9.]+):")
+_BY_PATH: Final = re.compile(r"/by-path/(?:\S+-)?(\S+)-usb(?:v[0-9])?-0:([0-9.]+):")
 
 
-def seen_in(observation: Observation) -> Seen:
+def seen_in(look: Observation | Reading) -> Seen:
     """Read a look; whatever is not about the line is an answer."""
-    return _SEEN.get(observation.reason or "", Seen.ANSWERS)
+    return _SEEN.get(look.reason or "", Seen.ANSWERS)
 
 
-def socket_of(port: str) -> str | None:
-    """Read the socket out of a link under /dev/serial/by-path, whose name outlasts the device (systemd, 60-serial)."""
+def parts(lines: Iterable[Line], looks: Iterable[Observation | Reading]) -> tuple[Part, ...]:
+    """Put the looks beside the lines; where a device sits, or sat when it was seen last, is its look's to say."""
+    by_name: Mapping[str, Observation | Reading] = {look.component: look for look in looks}
+    return tuple(
+        Part(
+            component=line.component,
+            attachment=line.attachment,
+            seen=seen_in(look),
+            socket=look.facts.get("location") or line.socket,
+        )
+        for line in lines
+        if (look := by_name.get(line.component))
+    )
+
+
+def told(lines: Iterable[Line], readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """Add to the reading of each part that does not answer, as facts, who is suspected and what shares it."""
+    findings = {finding.component: finding for finding in suspect(parts(lines, readings))}
+    return tuple(_told(reading, findings.get(reading.component)) for reading in readings)
+
+
+def _told(reading: Reading, finding: Finding | None) -> Reading:
+    if finding is None:
+        return reading
+    facts = {"suspected": ", ".join(finding.culprits)}
+    if finding.together_with:
+        facts["together_with"] = ", ".join(finding.together_with[:NAMES_MAX])
+    has_room = len(reading.facts) + len(facts) <= FACTS_MAX
+    return reading.model_copy(update={"facts": reading.facts | facts}) if has_room else reading
+
+
+def socket_of(port: str) -> tuple[str, str] | None:
+    """Read controller and ports out of a link under /dev/serial/by-path, which names what is gone (60-serial.rules)."""
     found = _BY_PATH.search(port)
-    return f"{found.group(1).replace('.', '_')}-{found.group(2)}" if found else None
+    return (found.group(1), found.group(2)) if found else None
 
 
 def suspect(parts: Iterable[Part]) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ configured is told by its USB ids alone: nothing is written to it.
 import contextlib
 import fcntl
 import grp
+import ipaddress
 import json
 import os
 import pwd
@@ -22,22 +23,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from tillwatch_agent import clock, outbox, ports, reach, recognise, resolver, runtime
+from tillwatch_agent import clock, connection_note, outbox, ports, reach, recognise, resolver, runtime
 from tillwatch_agent import config as settings
 from tillwatch_agent.checks import Check, Verdict, blamed, phases, way_out, with_modem
 from tillwatch_agent.clock import BY_WALL, Clock, JudgedBy, Judging
 from tillwatch_agent.config import AgentConfig, BrokerConfig, ConfigError, MachineConfig, UpdateConfig
 from tillwatch_agent.core import Disconnect
-from tillwatch_agent.culprit import Part, seen_in, socket_of
+from tillwatch_agent.culprit import parts
 from tillwatch_agent.diagnosis import MISCONFIGURED, NOT_ASKED, UPLINK_DOWN
-from tillwatch_agent.drivers import Attachment
 from tillwatch_agent.errors import MachineError, OperatorError
 from tillwatch_agent.health import Observation
 from tillwatch_agent.job_standing import Reason
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.network import NetworkProbe
-from tillwatch_agent.probes import Probe, poll_all
+from tillwatch_agent.probes import Probe, lines, poll_all
 from tillwatch_agent.publisher import CONNACK_TIMEOUT_S, CONNECT_TIMEOUT_S, Loop, Publisher
+from tillwatch_agent.share_check import SHARED_NOW, check_shares
 from tillwatch_agent.updates import NOT_INSTALLED
 from tillwatch_agent.words import ENGLISH, Words, padded
 from tillwatch_protocol.vocabulary import ConditionCode, Health, Kind
@@ -60,6 +61,7 @@ class Beside(StrEnum):
 
 ADVICE: Final = {
     ConditionCode.GARBLED_RESPONSE: "check baud_rate and parity, that it is an ESC/POS printer, and its emulation mode",
+    ConditionCode.UNKNOWN_DEVICE: "put the right device back into its place, or name this one in the configuration",
     ConditionCode.PAPER_END: "load paper",
     ConditionCode.PAPER_NEAR_END: "have a new roll ready",
     ConditionCode.COVER_OPEN: "close the cover",
@@ -128,10 +130,11 @@ def examine(config: AgentConfig, probes: Iterable[Probe]) -> tuple[Check, ...]:
         *check_ways_in(config, clock.judging(known, moment)),
         *check_disk_path(config.machine),
         *check_update(config.update),
+        *check_shares(config),
     )
     probes = tuple(probes)
     looks = poll_all(probes)
-    components = blamed((check_component(look, config) for look in looks), lines_seen(looks, config))
+    components = blamed((check_component(look, config) for look in looks), parts(lines(config), looks))
     return (*own, *check_way_out(probes, looks, config), *components, *check_attached(config))
 
 
@@ -157,6 +160,18 @@ def table(checks: Iterable[Check], words: Words = ENGLISH) -> str:
     return "\n".join(lines)
 
 
+def next_step(config: AgentConfig, file: Path, checks: Iterable[Check]) -> str:
+    """Say what to do after a look at everything."""
+    if not is_well(checks):
+        return f"next: mend what is marked PROBLEM, then look again: tillwatch-agent doctor --config {file}"
+    if look_beside(config.state_dir) is Beside.AGENT:
+        return "next: nothing; the agent is running, and reports"
+    start = f"next: start the agent's unit, or by hand: tillwatch-agent run --config {file}"
+    if config.lines or config.usb_device:
+        return start
+    return f"next: name the devices of the till in {file}, since none is watched\n{start}"
+
+
 def as_json(terminal_id: str, checks: Iterable[Check]) -> str:
     """Give the same as one JSON object."""
     checks = tuple(checks)
@@ -179,6 +194,8 @@ def check_component(observation: Observation, config: AgentConfig) -> Check:
     worst = Verdict.WARNING if codes else Verdict.OK
     is_fine = observation.health is Health.OK or observation.reason == NOT_INSTALLED
     verdict = worst if is_fine else Verdict.PROBLEM
+    if advice == SHARED_NOW:
+        verdict = Verdict.UNTESTED
     return Check(name=observation.component, verdict=verdict, found=found, advice=advice or None)
 
 
@@ -187,21 +204,6 @@ def check_way_out(probes: Iterable[Probe], looks: Iterable[Observation], config:
     seen = next((probe.seen for probe in probes if isinstance(probe, NetworkProbe)), None)
     modem = config.modem.components[0] if config.modem else None
     return way_out(with_modem(seen, looks, modem)) if seen else ()
-
-
-def lines_seen(looks: Iterable[Observation], config: AgentConfig) -> tuple[Part, ...]:
-    """Say of each configured line how it hangs here, and what the look at it gave."""
-    by_name = {look.component: look for look in looks}
-    return tuple(
-        Part(
-            component=component,
-            attachment=_attachment(line.port),
-            seen=seen_in(by_name[component]),
-            socket=socket_of(line.port),
-        )
-        for line in config.lines
-        if (component := line.components[0]) in by_name
-    )
 
 
 def check_attached(config: AgentConfig) -> Iterator[Check]:
@@ -318,6 +320,7 @@ def check_broker(broker: BrokerConfig, judging: Judging = BY_WALL) -> Check:
     found = resolver.resolve(broker.host, BROKER_TIMEOUT_S)
     if not found.addresses:
         return _broker_problem(f"no address for {broker.host}", "check broker.host and this machine's name service")
+    connected_to = ipaddress.ip_address(found.addresses[0].partition("%")[0])
     try:
         with socket.create_connection((found.addresses[0], broker.port), BROKER_TIMEOUT_S) as connection:
             if tls:
@@ -332,27 +335,42 @@ def check_broker(broker: BrokerConfig, judging: Judging = BY_WALL) -> Check:
     except ssl.SSLError as error:
         return _broker_problem(f"{address}: {error.reason}", "check that broker.port speaks TLS, and the certificates")
     except OSError as error:
+        is_here = connected_to.is_loopback
         return _broker_problem(
-            f"{address}: {error.strerror or 'timed out'}", "check broker.host and broker.port, and that the broker runs"
+            f"{address}: {error.strerror or 'timed out'}", _HERE_ADVICE if is_here else _THERE_ADVICE
         )
     return Check(name="broker", verdict=Verdict.OK, found=f"{address} without TLS")
+
+
+_THERE_ADVICE: Final = "check broker.host and broker.port, and that the broker runs"
+_HERE_ADVICE: Final = (
+    "no broker answers on this machine: write the address of yours as host of [broker], or see that the broker runs"
+)
 
 
 def check_login(config: AgentConfig, judging: Judging = BY_WALL) -> Check:
     """Whether the broker lets the terminal in under its own name, unless the agent is there under it."""
     name = "broker.login"
     beside = look_beside(config.state_dir)
+    note = connection_note.read(config.state_dir) if beside is Beside.AGENT else None
+    if note is not None:
+        said = "online" if note.is_online else "offline"
+        found = f"{beside}; {said} since {note.since:%Y-%m-%d %H:%M} UTC"
+        if note.is_online:
+            return Check(name=name, verdict=Verdict.OK, found=found)
+        found = "; ".join(filter(None, (found, note.failure)))
+        return Check(name=name, verdict=Verdict.PROBLEM, found=found, advice=_LOGIN_ADVICE)
     if beside is not Beside.NOBODY:
-        return Check(name=name, verdict=Verdict.OK, found=f"{beside}; login not tried")
+        return Check(name=name, verdict=Verdict.UNTESTED, found=f"{beside}; login not tried")
     failure = _tried_login(config, judging)
     if failure is None:
         return Check(name=name, verdict=Verdict.OK, found=f"{config.terminal_id} is let in")
-    return Check(
-        name=name,
-        verdict=Verdict.PROBLEM,
-        found=f"{config.terminal_id}: {failure}",
-        advice="check broker.cert_file, or broker.username and password_file, and what the broker allows terminal_id",
-    )
+    return Check(name=name, verdict=Verdict.PROBLEM, found=f"{config.terminal_id}: {failure}", advice=_LOGIN_ADVICE)
+
+
+_LOGIN_ADVICE: Final = (
+    "check broker.cert_file, or broker.username and password_file, and what the broker allows terminal_id"
+)
 
 
 def look_beside(state_dir: Path) -> Beside:
@@ -420,20 +438,14 @@ def _secret_advice(name: str, path: Path) -> str:
 
 def _advice(code: str, observation: Observation, config: AgentConfig) -> str | None:
     port = next((line.port for line in config.lines if observation.component in line.components), None)
+    is_shared = any(observation.component in printer.components and printer.share for printer in config.printer)
     by_place: dict[str, Callable[[], str]] = {
         ConditionCode.PORT_REFUSED: lambda: _group_advice(Path(port or "/")),
         ConditionCode.NOT_ATTACHED: lambda: _attach_advice(port, observation.true_codes.get(code)),
         ConditionCode.NO_RESPONSE: lambda: _silence_advice(port),
-        ConditionCode.PORT_BUSY: lambda: _busy_advice(config.state_dir),
+        ConditionCode.PORT_BUSY: lambda: _busy_advice(config.state_dir, is_shared=is_shared),
     }
     return by_place[code]() if code in by_place else ADVICE.get(code)
-
-
-def _attachment(port: str) -> Attachment:
-    if not port.startswith("/"):
-        return Attachment.TCP
-    name = Path(port).resolve().name
-    return Attachment.USB if name.startswith(("ttyACM", "lp")) else Attachment.SERIAL
 
 
 def _group_advice(path: Path) -> str:
@@ -445,8 +457,10 @@ def _group_advice(path: Path) -> str:
     return f"add {_user()} to the {group} group: sudo usermod -aG {group} {_user()}, then start the agent again"
 
 
-def _busy_advice(state_dir: Path) -> str:
+def _busy_advice(state_dir: Path, *, is_shared: bool) -> str:
     if look_beside(state_dir) is Beside.AGENT:
+        if is_shared:
+            return SHARED_NOW
         return "the agent itself is running and holds it by turns; look again, or stop the agent first"
     return "another program has the port open; the agent waits for it, and asks when it is free"
 

@@ -12,6 +12,7 @@ A change violates this when an effect leaves before its page is on the disk.
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -23,6 +24,7 @@ from tillwatch_agent.job_work import Beaten, Effect, Result
 from tillwatch_agent.moment import Moment
 from tillwatch_agent.update import Rng
 from tillwatch_protocol.job import JobMessage, JobReport, JobState, JobStatus
+from tillwatch_protocol.reading import Reading
 
 WRITE_AGAIN_S: Final = 10.0
 """A full disk is not emptied by asking more often."""
@@ -117,6 +119,11 @@ class Jobs:
         """Say when `handle` has something to do if nothing comes; infinity for never."""
         due_s = -math.inf if self._late is not None else update.due_s(self._update)
         return max(min(due_s, self._asks_at_s()), self._refused_until_s)
+
+    @staticmethod
+    def beaten(readings: Iterable[Reading], acknowledged_at_s: float) -> Beaten:
+        """Say to the job that a heartbeat left, as `handle` takes it."""
+        return Beaten(readings=tuple(readings), acknowledged_at_s=acknowledged_at_s)
 
     def handle(self, said: JobMessage | Result | Beaten | None, moment: Moment) -> Outcome:
         """Take what came, or that time went by."""

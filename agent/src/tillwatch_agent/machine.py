@@ -89,6 +89,8 @@ _CPU_SENSORS = ("coretemp", "k10temp", "cpu_thermal", "soc_thermal", "zenpower",
 class MachineProbe:
     """Looks at the machine it runs on."""
 
+    hangs_on_plug = False
+
     def __init__(
         self, machine: MachineConfig, clock: Callable[[], float] = time.monotonic, sys: Path = Path("/sys")
     ) -> None:

@@ -1,5 +1,7 @@
 """The network's probe: gathers evidence of the way out and of every acquirer, from the link outwards.
 
+Where a modem may be the way out, what its own probe saw last stands in the evidence as its registration.
+
 Gathers and measures; what it means is `diagnosis`'s. Every wait has a limit, and all are asked at once, so that a look
 takes as long as its slowest part: at worst an acquirer's, which is below the poll's 30 s. What cannot work is left
 unasked.
@@ -9,7 +11,7 @@ does not hold is not made, and what is costly in it, handshakes and replies, goe
 not asked here: the agent's own connection to it is the proof, and thousands of terminals would ask at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from typing import Final
 
 from tillwatch_agent import reach, resolver
 from tillwatch_agent.asks import http
+from tillwatch_agent.checks import with_modem
 from tillwatch_agent.config import AcquirerConfig, NetworkConfig
 from tillwatch_agent.diagnosis import diagnose
 from tillwatch_agent.evidence import (
@@ -47,8 +50,15 @@ THREADS_MAX: Final = 24
 class NetworkProbe:
     """Looks at the way out and at every acquirer, and says how they are."""
 
+    hangs_on_plug = False
+
     def __init__(
-        self, *, network: NetworkConfig, acquirers: tuple[AcquirerConfig, ...], kernel: Kernel | None = None
+        self,
+        *,
+        network: NetworkConfig,
+        acquirers: tuple[AcquirerConfig, ...],
+        kernel: Kernel | None = None,
+        modem: Callable[[], Observation | None] | None = None,
     ) -> None:
         self.name = NETWORK_UPLINK
         self.poll_s = network.poll_s
@@ -56,6 +66,7 @@ class NetworkProbe:
         """The evidence of the last look."""
         self._network = network
         self._kernel = kernel or Kernel()
+        self._modem = modem
         self._contexts = TlsContexts()
         self._purse = Purse()
         self._targets = tuple(AcquirerTarget(acquirer, self._contexts, self._purse) for acquirer in acquirers)
@@ -65,7 +76,8 @@ class NetworkProbe:
         """Look once, if the allowance holds a look; never raises for what a network does."""
         if not self._purse.pay(self._cost_bytes):
             return ()
-        self.seen = self.gather()
+        look = self._modem() if self._modem else None
+        self.seen = with_modem(self.gather(), [look], look.component) if look else self.gather()
         return diagnose(self.seen)
 
     def forget(self) -> None:

@@ -1,11 +1,12 @@
 """Ports: a serial line, a USB printer's node, a TCP connection, behind the same few verbs. The only `serial` import.
 
 - **Only allow-listed bytes leave.** A port is built with the byte strings it may carry; `write` refuses all else, in
-  one place for every kind.
+  one place for every kind. What a till's own software writes, where a port is shared with it, goes by `pass_on`.
 - **A port is had alone or not at all.** A serial line is locked (`flock`) and marked (TIOCEXCL); usblp and most
   printers' TCP ports serve one at a time by themselves. Someone else's port raises `PortBusy`; nothing is written.
 - **A port is had for one look.** The till's own software needs it more often and more urgently than we do, so it is
-  opened, asked and closed at each poll, never held. What was not sent is discarded first, so that no close waits.
+  opened, asked and closed at each poll, never held, unless it is shared (`share`). What was not sent is discarded
+  first, so that no close waits.
 - **Names are looked up anew at each open**: links under /dev/serial/by-id and by-path, and nodes by vendor and product
   id, so that a device that comes back under another number is found. Where ids are configured, a node of another device
   is never opened, whatever its name.
@@ -22,15 +23,16 @@ import os
 import re
 import select
 import socket
+import sys
 import termios
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
 import serial
-from serial.tools import list_ports
 
 from tillwatch_agent import resolver, usb
 from tillwatch_agent.config import LineConfig, Parity
@@ -51,6 +53,9 @@ DRAIN_READS_MAX = 1024
 
 NOT_A_LINE: Final = "it is not a serial line"
 """What is said of a path that opens and has no line's parameters: a file, /dev/null."""
+
+_NOT_TOLD: Final = frozenset({errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP})
+"""Of a node that does not count what it has not sent."""
 
 _PARITIES: Final = {
     Parity.NONE: serial.PARITY_NONE,
@@ -83,14 +88,30 @@ class PortLost(PortError):  # noqa: N818 - as above
     """It was open and went away, or takes nothing more."""
 
 
+class TurnMissed(PortBusy):
+    """The till's software was using the port that we share with it for as long as was waited; it can be asked again."""
+
+
 class ForbiddenBytes(OwnError):  # noqa: N818 - as above
     """Bytes outside the driver's allow-list were about to be written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineSettings:
+    """What a till's software may change of a serial line that is shared with it."""
+
+    baud_rate: int
+    stop_bits: int
+    has_hardware_flow: bool
+    """RTS/CTS."""
 
 
 class Port(ABC):
     """A way to one device. `open` and the rest raise `PortError`; only `close` never does."""
 
     attachment: Attachment
+    node: Path | None = None
+    """What it was opened at last, where it is a node of this machine."""
     _ends_when_empty: ClassVar[bool] = True
     """Whether being readable with nothing to read means that the other side hung up."""
 
@@ -142,6 +163,36 @@ class Port(ABC):
                 return received
             received += data
         return received + self.read(settle_s)
+
+    def take(self) -> bytes:
+        """Take what has come, without waiting; raises `PortLost`."""
+        return self._receive()
+
+    def pass_on(self, data: bytes) -> int:
+        """Send what a till's software wrote, as much as is taken without waiting; returns how many bytes."""
+        try:
+            return os.write(self._fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise PortLost(f"{self.name}: {error.strerror}") from error
+
+    def unsent(self) -> int:
+        """Count what was written and has not left this machine, as far as the system tells; raises `PortLost`."""
+        try:
+            counted = fcntl.ioctl(self._fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError as error:
+            if error.errno in _NOT_TOLD:
+                return 0
+            raise PortLost(f"{self.name}: {error.strerror}") from error
+        return int.from_bytes(counted, sys.byteorder)
+
+    def set_line(self, line: LineSettings) -> None:  # noqa: B027 - most ports have no line
+        """Give a serial line other settings; what is no serial line has none."""
+
+    def fileno(self) -> int:
+        """Give the open descriptor to who waits for it; raises `PortLost`."""
+        return self._fileno()
 
     @abstractmethod
     def _fileno(self) -> int:
@@ -202,7 +253,7 @@ class SerialPort(Port):
 
     def open(self) -> None:
         """Resolve the name, lock the line, mark it exclusive."""
-        path = self._locate()
+        self.node = path = self._locate()
         self.attachment = Attachment.USB if path.resolve().name.startswith("ttyACM") else Attachment.SERIAL
         self._line.port = str(path)
         try:
@@ -221,6 +272,15 @@ class SerialPort(Port):
             fcntl.ioctl(self._line.fileno(), termios.TIOCNXCL)
         with contextlib.suppress(OSError):
             self._line.close()
+
+    def set_line(self, line: LineSettings) -> None:
+        """Change speed, stop bits and RTS/CTS at once; raises `PortLost`."""
+        try:
+            self._line.baudrate = line.baud_rate
+            self._line.stopbits = line.stop_bits
+            self._line.rtscts = line.has_hardware_flow
+        except (OSError, ValueError, termios.error) as error:
+            raise PortLost(f"{self.name}: expected a line that takes {line}, got: {error}") from error
 
     def _fileno(self) -> int:
         return _open_fd(self._line.fileno if self._line.is_open else None, self.name)
@@ -243,7 +303,7 @@ class UsbPrinterPort(Port):
 
     def open(self) -> None:
         """Resolve the name and open it, both ways and without waiting."""
-        path = self._locate()
+        self.node = path = self._locate()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -323,16 +383,17 @@ def locate(line: LineConfig, subsystem: str, sysfs: Path = usb.SYSFS) -> Path:
     ids = line.usb_ids
     if ids is None:
         return path
-    owned = usb.nodes(ids, subsystem, sysfs)
+    owned = usb.nodes(ids, subsystem, sysfs, location=line.socket)
     resolved = path.resolve()
     match [node for node in owned if node.resolve() == resolved] or list(owned):
         case [node]:
             return node
         case []:
-            raise PortAbsent(f"{line.port}: no {subsystem} node belongs to USB device {ids}")
+            place = f" in socket {line.socket}" if line.socket else ""
+            raise PortAbsent(f"{line.port}: no {subsystem} node belongs to USB device {ids}{place}")
         case many:
             names = ", ".join(map(str, many))
-            raise PortAbsent(f"{line.port}: several nodes belong to {ids} ({names}); name one by its by-path link")
+            raise PortAbsent(f"{line.port}: several nodes belong to {ids} ({names}); name one by its socket")
 
 
 def seen() -> tuple[str, ...]:
@@ -341,6 +402,8 @@ def seen() -> tuple[str, ...]:
     pyserial's listing raises TypeError when a device's attributes vanish while it reads them (3.5 catches ValueError
     only); then nothing is listed.
     """
+    from serial.tools import list_ports  # noqa: PLC0415 - for a person's advice alone
+
     try:
         found = sorted(list_ports.comports())
     except (TypeError, OSError):

@@ -9,7 +9,8 @@ from typing import Final
 from tillwatch_agent.drivers import power_supply
 from tillwatch_agent.drivers.power_supply import COMPONENT, SUPPLIES_MAX, Supply
 from tillwatch_agent.health import Observation
-from tillwatch_agent.usb import SYSFS, not_attached
+from tillwatch_agent.plugging import not_attached
+from tillwatch_agent.usb import SYSFS
 
 UEVENT_BYTES_MAX: Final = 4096
 """A page: sysfs has no more in one file."""
@@ -17,6 +18,8 @@ UEVENT_BYTES_MAX: Final = 4096
 
 class PowerProbe:
     """Looks at every supply of the machine."""
+
+    hangs_on_plug = False
 
     def __init__(self, *, poll_s: float, sysfs: Path = SYSFS) -> None:
         self.name = COMPONENT

@@ -5,14 +5,19 @@ does: that is what its observations are for.
 """
 
 import logging
+import math
 import threading
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tillwatch_agent import config as configuration
-from tillwatch_agent import families, machine, ports, updates
+from tillwatch_agent import culprit, families, machine, plugging, ports, usb
 from tillwatch_agent.config import AgentConfig, ConfigError, LineConfig, PaymentDeviceConfig
+from tillwatch_agent.culprit import Line
 from tillwatch_agent.drivers import (
     SILENT_POWER_STATES,
     Ask,
@@ -26,12 +31,12 @@ from tillwatch_agent.drivers import (
 )
 from tillwatch_agent.health import Observation
 from tillwatch_agent.https_port import HttpsPort, PortUntrusted
-from tillwatch_agent.installer.disk import Disk
 from tillwatch_agent.machine import MachineProbe
 from tillwatch_agent.network import NetworkProbe
-from tillwatch_agent.ports import Port, PortAbsent, PortBusy, PortError, PortLost, PortRefused
+from tillwatch_agent.plugging import UsbDevice, Wanted, not_attached
+from tillwatch_agent.ports import Port, PortAbsent, PortBusy, PortError, PortLost, PortRefused, TurnMissed
 from tillwatch_agent.power import PowerProbe
-from tillwatch_agent.usb import UsbProbe, not_attached
+from tillwatch_agent.usb import UsbProbe
 from tillwatch_agent.usb_control import UsbControlPort
 from tillwatch_protocol.vocabulary import ConditionCode, Health, PowerState
 
@@ -49,6 +54,9 @@ BUSY_RETRIES_MAX = 50
 BUSY_RETRY_S = 0.1
 """Who looks once tries a busy port again for some 5 s: who asks by turns, as the agent does, has it no longer."""
 
+FRESH_POLLS = 3
+"""Periods after which a look is no more taken for what is so now; the heartbeat tells it stale by then."""
+
 THREADS_MAX = 8
 """Probes that look at once; more would only wait for the same machine."""
 
@@ -58,6 +66,8 @@ class Probe(Protocol):
 
     name: str
     poll_s: float
+    hangs_on_plug: bool
+    """Whether what it looks at can be unplugged from this machine: it then looks at once when something is."""
 
     def poll(self) -> tuple[Observation, ...]:
         """Look once."""
@@ -69,34 +79,92 @@ class Probe(Protocol):
         """Let go of what is held."""
 
 
-def build(config: AgentConfig) -> tuple[Probe, ...]:
-    """Make every probe that a configuration asks for; opens nothing. Raises `OperatorError` for a driver's settings."""
-    probes: list[Probe] = [_device_probe(line) for line in config.lines]
-    probes += [
-        UsbProbe(component=device.component, ids=device.usb_ids, poll_s=device.poll_s) for device in config.usb_device
-    ]
+def build(config: AgentConfig, shared: Mapping[str, Port] | None = None) -> tuple[Probe, ...]:
+    """Make every probe that a configuration asks for; opens nothing. Raises `OperatorError` for a driver's settings.
+
+    `shared` has, by component, the ports that somebody holds already to share them with the till.
+    """
+    watched = config.wanted
+    probes: list[Probe] = [_device_probe(line, watched, shared or {}) for line in config.lines]
+    probes += [UsbProbe(wanted=device.wanted, poll_s=device.poll_s, others=watched) for device in config.usb_device]
     if config.network.enabled:
-        probes.append(NetworkProbe(network=config.network, acquirers=config.acquirer))
+        modem = next((probe for probe in probes if config.modem and probe.name == config.modem.components[0]), None)
+        newest = modem.newest if isinstance(modem, DeviceProbe) else None
+        probes.append(NetworkProbe(network=config.network, acquirers=config.acquirer, modem=newest))
     if config.machine.enabled:
         probes.append(MachineProbe(config.machine))
         probes.append(PowerProbe(poll_s=config.machine.poll_s))
+    return (*probes, *_product_probes(config))
+
+
+def _product_probes(config: AgentConfig) -> "Iterable[Probe]":
+    """Make a probe of each product that releases are made of; what they need is in memory only where there are any."""
+    if not config.update.products:
+        return ()
+    from tillwatch_agent import updates  # noqa: PLC0415 - see above
+    from tillwatch_agent.installer.disk import Disk  # noqa: PLC0415 - see above
+
     set_up = updates.products(config.update, Disk())
-    probes += [updates.ProductProbe(name, product, machine.host_boot_id()) for name, product in set_up.items()]
-    return tuple(probes)
+    return [updates.ProductProbe(name, product, machine.host_boot_id()) for name, product in set_up.items()]
+
+
+def lines(config: AgentConfig) -> tuple[Line, ...]:
+    """Say how each configured device hangs on this machine, as far as its port says."""
+    spoken_to = (
+        Line(
+            component=line.components[0],
+            attachment=attachment(line.port),
+            socket=line.socket or _socket(line.port),
+        )
+        for line in config.lines
+    )
+    looked_for = (
+        Line(component=device.component, attachment=Attachment.USB, socket=device.socket)
+        for device in config.usb_device
+    )
+    return (*spoken_to, *looked_for)
+
+
+def _socket(port: str) -> str | None:
+    """Find which socket a port is named by, though nothing sits in it."""
+    by_path = culprit.socket_of(port)
+    return usb.location_of(*by_path) if by_path else None
+
+
+def attachment(port: str) -> Attachment:
+    """Tell by the name of a port how a device hangs at it."""
+    if not port.startswith("/"):
+        return Attachment.TCP
+    return Attachment.USB if Path(port).resolve().name.startswith(("ttyACM", "lp")) else Attachment.SERIAL
 
 
 class DeviceProbe:
     """One device by its driver, through one port; a busy port is left alone for ever longer."""
 
-    def __init__(self, driver: Driver, port: Port, *, poll_s: float, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        port: Port,
+        *,
+        poll_s: float,
+        timing: Timing | None = None,
+        others: Iterable[Wanted] = (),
+        sysfs: Path = usb.SYSFS,
+    ) -> None:
         self.name, *_ = driver.components
         self.poll_s = poll_s
+        self.hangs_on_plug = port.attachment is not Attachment.TCP
+        self._others = tuple(others)
+        self._sysfs = sysfs
+        self._device: UsbDevice | None = None
+        """The USB device behind the port, as it was when the port was opened last."""
         self._driver = driver
         self._port = port
         self._timing = timing or driver.timing
         self._memory: Any = None
         self._look_no = 0
         self._last: tuple[Observation, ...] = ()
+        self._looked_at_s = -math.inf
         self._busy_polls = 0
         self._polls_to_skip = 0
 
@@ -106,8 +174,14 @@ class DeviceProbe:
             self._polls_to_skip -= 1
             return self._last
         before, self._last = self._last, self._looked()
+        self._looked_at_s = time.monotonic()
         self._log_turn(before)
         return self._last
+
+    def newest(self) -> Observation | None:
+        """Give what the last look said of the device, unless that is old; from any thread."""
+        age_s = time.monotonic() - self._looked_at_s
+        return self._last[0] if self._last and age_s <= FRESH_POLLS * self.poll_s else None
 
     def forget(self) -> None:
         """Learn the device's capabilities anew."""
@@ -127,7 +201,15 @@ class DeviceProbe:
             return self._failed(error)
         self._busy_polls = 0
         self._memory = seen.memory
-        return seen.observations
+        return self._placed(seen.observations)
+
+    def _placed(self, seen: tuple[Observation, ...]) -> tuple[Observation, ...]:
+        """Add where the device is plugged in, which says later what else hung on the same hub."""
+        self._device = usb.owner(self._port.node, self._sysfs) if self._port.node else None
+        if self._device is None or not seen:
+            return seen
+        device, *others = seen
+        return replace(device, facts=device.facts | {"location": self._device.location}), *others
 
     def _talk(self) -> Looked:
         for attempt in range(ATTEMPTS_MAX):
@@ -144,12 +226,24 @@ class DeviceProbe:
         raise AssertionError("the last attempt returns or raises")
 
     def _without_port(self, error: PortError) -> tuple[Observation, ...]:
-        is_busy = isinstance(error, PortBusy)
-        self._busy_polls = min(max(2 * self._busy_polls, 1), BUSY_POLLS_MAX) if is_busy else 0
+        is_busy, takes_turns = isinstance(error, PortBusy), isinstance(error, TurnMissed)
+        to_skip = min(max(2 * self._busy_polls, 1), BUSY_POLLS_MAX)
+        self._busy_polls = to_skip if is_busy and not takes_turns else 0
         self._polls_to_skip = self._busy_polls
         if not is_busy:
             self._memory = None
-        return self._untold(without_port(self.name, error, self._port.attachment))
+        return self._untold(self._missing(error) or without_port(self.name, error, self._port.attachment))
+
+    def _missing(self, error: PortError) -> Observation | None:
+        """Say where a device was that is gone, and what is in its place; None where neither is known."""
+        known = self._device
+        if known is None or not isinstance(error, PortAbsent):
+            return None
+        others = (*self._others, Wanted(component=self.name, ids=known.ids))
+        sitting = plugging.sitting_in(known.location, usb.attached(self._sysfs), others)
+        if sitting is None:
+            return not_attached(self.name, str(error), socket=known.location)
+        return plugging.unknown_device(self.name, known.ids, sitting)
 
     def _failed(self, error: Exception) -> tuple[Observation, ...]:
         reason = ConditionCode.DRIVER_FAILED
@@ -176,7 +270,7 @@ class DeviceProbe:
             _log.warning("%s: %s (%s)", self.name, now, self._last[0].true_codes.get(now))
 
 
-def _device_probe(line: LineConfig) -> DeviceProbe:
+def _device_probe(line: LineConfig, watched: tuple[Wanted, ...], shared: Mapping[str, Port]) -> DeviceProbe:
     secret_file = line.password_file if isinstance(line, PaymentDeviceConfig) else None
     secret = {"password": configuration.read_secret(secret_file)} if secret_file else {}
     device = Device(
@@ -186,7 +280,8 @@ def _device_probe(line: LineConfig) -> DeviceProbe:
         started_s=machine.wall_clock_s(),
     )
     driver = families.driver(line.protocol, device)
-    return DeviceProbe(driver, _port(line, driver), poll_s=line.poll_s)
+    port = shared.get(line.components[0]) or _port(line, driver)
+    return DeviceProbe(driver, port, poll_s=line.poll_s, others=watched)
 
 
 def _port(line: LineConfig, driver: Driver) -> Port:

@@ -22,6 +22,7 @@ NOT_ATTRIBUTABLE: Final = frozenset(
         ConditionCode.PORT_BUSY,
         ConditionCode.PORT_REFUSED,
         ConditionCode.NOT_ATTACHED,
+        ConditionCode.UNKNOWN_DEVICE,
         ConditionCode.PAPER_END,
         ConditionCode.PAPER_NEAR_END,
         ConditionCode.COVER_OPEN,

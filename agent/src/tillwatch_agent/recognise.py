@@ -15,16 +15,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from tillwatch_agent import usb
+from tillwatch_agent import plugging, usb
 from tillwatch_agent.config import AgentConfig
-from tillwatch_agent.usb import UsbDevice
+from tillwatch_agent.plugging import UsbDevice, Wanted
 from tillwatch_protocol.vocabulary import Kind
 
 DEVICES_TOLD_MAX: Final = 32
 """A counter has ten; a longer list helps nobody."""
 
 _ROOT_HUB_VENDOR: Final = "1d6b"
-_HUB_CLASS: Final = "09"
 
 
 class Family(Enum):
@@ -71,6 +70,25 @@ _PRINTER_PROTOCOLS: Final = {Family.ESCPOS: "escpos", Family.STAR: "star"}
 _PRESENCE_KINDS: Final = {Family.SCANNER: Kind.SCANNER, Family.PIN_PAD: Kind.PIN_PAD, Family.MODEM: Kind.MODEM}
 
 
+_EXAMPLES: Final = """\
+# username = "till-1"
+# password_file = "/etc/tillwatch-agent/broker-password"
+# ca_file = "/etc/tillwatch-agent/ca.pem"
+
+# What is not recognised by its USB ids: a printer on a serial line, or on the network.
+# [[printer]]
+# name = "kitchen"
+# port = "tcp://192.168.1.50:9100"
+
+# One table for each payment host that the till must reach.
+# [[acquirer]]
+# name = "main"
+# host = "payments.example.com"
+# port = 443
+"""
+"""What stands below [broker], and further tables, in a configuration that is begun."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attached:
     """One device that is attached, as far as it is known."""
@@ -90,26 +108,27 @@ class Attached:
 
 def attached(config: AgentConfig, sysfs: Path = usb.SYSFS, dev: Path = Path("/dev")) -> tuple[Attached, ...]:
     """List what is attached, hubs left out."""
-    watched = {ids for line in config.lines if (ids := line.usb_ids)} | {each.usb_ids for each in config.usb_device}
-    known = {(ids.vendor_id, ids.product_id) for ids in watched}
     ports = {Path(line.port).resolve() for line in config.lines if line.port.startswith("/")}
     found = (
-        _attached(device, known, ports, sysfs, dev)
+        _attached(device, config.wanted, ports, sysfs, dev)
         for device in usb.attached(sysfs)
-        if device.ids.vendor_id != _ROOT_HUB_VENDOR and not _is_hub(device, sysfs)
+        if device.ids.vendor_id != _ROOT_HUB_VENDOR and not device.is_hub
     )
     return tuple(found)[:DEVICES_TOLD_MAX]
 
 
 def suggested(found: Iterable[Attached], config: AgentConfig) -> str:
     """Write the tables that would have the recognised devices watched that are not yet; empty where there are none."""
+    found = tuple(found)
     names = {component.partition(":")[2] for component in config.components}
     tables = []
     for each in found:
         if each.is_configured or each.family in {None, Family.ADAPTER}:
             continue
+        is_one_of_many = sum(_is_alike(other, each) for other in found) > 1
+        place = f'socket = "{each.device.location}"\n' if is_one_of_many else ""
         table = _printer(each, names) if each.family in _PRINTER_PROTOCOLS and each.node else _presence(each, names)
-        tables.append(table)
+        tables.append(table + place)
     return "\n".join(tables)
 
 
@@ -117,27 +136,32 @@ def first_config(host_name: str) -> str:
     """Write what a configuration begins with; the terminal is named after the machine, as far as a name may go."""
     terminal_id = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name.partition(".")[0]).strip("-")[:64] or "till-1"
     return (
-        "# Written by tillwatch-agent doctor --write; agent.example.toml explains every key.\n"
-        f'terminal_id = "{terminal_id}"\n\n'
-        '[broker]\n# The address of your broker; without it nothing is reported.\nhost = "127.0.0.1"\n'
+        "# Written by tillwatch-agent doctor --write; agent.example.toml explains every key. What begins with # is an\n"
+        "# example: take the # away where it is so at this till, and ask doctor again.\n"
+        f'terminal_id = "{terminal_id}"\n'
+        '# state_dir = "/var/lib/tillwatch-agent"\n\n'
+        '[broker]\n# The address of your broker; without it nothing is reported.\nhost = "127.0.0.1"\n' + _EXAMPLES
     )
 
 
-def _attached(device: UsbDevice, known: set[tuple[str, str]], ports: set[Path], sysfs: Path, dev: Path) -> Attached:
+def _attached(device: UsbDevice, wanted: tuple[Wanted, ...], ports: set[Path], sysfs: Path, dev: Path) -> Attached:
     maker, family = VENDORS.get(device.ids.vendor_id, (None, None))
-    nodes = [node for subsystem in ("usbmisc", "tty") for node in usb.nodes(device.ids, subsystem, sysfs, dev)]
-    is_watched = (device.ids.vendor_id, device.ids.product_id) in known or not ports.isdisjoint(nodes)
+    nodes = [
+        node
+        for subsystem in ("usbmisc", "tty")
+        for node in usb.nodes(device.ids, subsystem, sysfs, dev, location=device.location)
+    ]
+    is_watched = any(plugging.is_wanted(device, each) for each in wanted) or not ports.isdisjoint(nodes)
     return Attached(
         device=device, maker=maker, family=family, node=nodes[0] if nodes else None, is_configured=is_watched
     )
 
 
-def _is_hub(device: UsbDevice, sysfs: Path) -> bool:
-    try:
-        text = (sysfs / "bus/usb/devices" / device.location / "bDeviceClass").read_text(encoding="ascii")
-    except OSError:
-        return False
-    return text.strip() == _HUB_CLASS
+def _is_alike(one: Attached, other: Attached) -> bool:
+    return (one.device.ids.vendor_id, one.device.ids.product_id) == (
+        other.device.ids.vendor_id,
+        other.device.ids.product_id,
+    )
 
 
 def _printer(each: Attached, names: set[str]) -> str:

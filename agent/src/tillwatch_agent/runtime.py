@@ -9,8 +9,9 @@ answers pings: the connection is dropped and built anew. The main thread itself:
 service manager starts it again. A disk that takes nothing does not stop the watching: the outbox is then held in
 memory.
 
-A job's threads (`updates`) run only while one does. SIGTERM and SIGINT stop the agent: the event and the farewell leave
-first. It stops in the same way, with an exit code of its own, when another release of itself is to be started.
+A job's threads (`updates`) run only while one does, and so does the one that waits for a diagnosis's looks. SIGTERM
+and SIGINT stop the agent: the event and the farewell leave first. It stops in the same way, with an exit code of its
+own, when another release of itself is to be started, or a collector asks for a restart.
 """
 
 import contextlib
@@ -30,32 +31,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tillwatch_agent import certificates, machine, updates
+from tillwatch_agent import certificates, connection_note, machine
 from tillwatch_agent import config as configuration
+from tillwatch_agent.checks import with_modem
 from tillwatch_agent.core import (
     ConnectionLost,
     Core,
     CoreSettings,
+    Examine,
+    Examined,
     Forget,
     Input,
     Observed,
+    RestartAgent,
     Stop,
     Tick,
     Work,
     Worked,
 )
+from tillwatch_agent.diagnosis import Verdict, judge
 from tillwatch_agent.errors import OperatorError, OutboxCorrupt, OutboxFailed
 from tillwatch_agent.health import Observation
-from tillwatch_agent.installer.disk import Disk
-from tillwatch_agent.jobs import Jobs
 from tillwatch_agent.moment import Moment, tellable
+from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.outbox import MEMORY, Outbox
+from tillwatch_agent.plug_watch import PlugWatch
+from tillwatch_agent.probes import lines
 from tillwatch_agent.publisher import Broker, Loop, Publisher
-from tillwatch_agent.updates import EXIT_RESTART, Updates
+from tillwatch_agent.session import Phase
 
 if TYPE_CHECKING:
     from tillwatch_agent.config import AgentConfig, BrokerConfig
+    from tillwatch_agent.jobs import Jobs
     from tillwatch_agent.probes import Probe
+    from tillwatch_agent.updates import Updates
 
 OUTBOX_FILE = "outbox.db"
 
@@ -80,9 +89,14 @@ PROBE_STOP_S = 2.0
 SLOW_POLL_S = 30.0
 """How long one look may take, beyond its period, before its components count as not looked at."""
 
+EXAMINATION_S_MAX = 45.0
+"""How long a diagnosis waits for its looks: the one under way may have to end first, and each takes at most 20 s."""
+
 EXIT_STUCK = 70
 EXIT_OUTBOX = 74
-"""As in sysexits.h: a mistake of the software, an error of input or output."""
+EXIT_RESTART = 75
+"""As in sysexits.h: a mistake of the software; an error of input or output; try again, so that the launcher starts
+another release of the agent, or whoever supervises it the same one."""
 
 _logger = logging.getLogger(__name__)
 
@@ -105,6 +119,7 @@ def core_settings(config: "AgentConfig", probes: "Sequence[Probe]") -> CoreSetti
         host_boot_id=machine.host_boot_id(),
         stale_after_s=max(3.0 * config.interval_s, 3 * slowest_s + SLOW_POLL_S),
         components=config.components,
+        lines=lines(config),
     )
 
 
@@ -166,6 +181,8 @@ class Runtime:
         """Open the outbox and prepare all threads; raises `OperatorError`."""
         self._clocks = clocks
         self._terminal_id = config.terminal_id
+        self._state_dir = config.state_dir
+        self._noted: tuple[bool, str | None] | None = None
         self._broker = broker(config.broker)
         self._queue: queue.SimpleQueue[Input | _Watch | _Wake] = queue.SimpleQueue()
         self._outbox = _outbox(config.state_dir / OUTBOX_FILE)
@@ -173,8 +190,11 @@ class Runtime:
         settings = core_settings(config, probes)
         self._updates, jobs = self._update_threads(config, settings)
         self._core = Core(settings, self._outbox, random.SystemRandom(), clocks(), jobs)
+        self._network = next((probe for probe in probes if isinstance(probe, NetworkProbe)), None)
+        self._modem = config.modem.components[0] if config.modem else None
         self._watches = [_Watch(probe, self._queue.put) for probe in probes]
         self._watchdog = Watchdog(end_process)
+        self._plugs = [PlugWatch(self._plugged)] if any(probe.hangs_on_plug for probe in probes) else []
         self._woken = False
         self._loop, self._publisher = self._way_out()
 
@@ -184,7 +204,7 @@ class Runtime:
 
     def run(self) -> int:
         """Turn until stopped; the process's exit code."""
-        for thread in (*self._watches, self._watchdog):
+        for thread in (*self._watches, self._watchdog, *self._plugs):
             thread.start()
         try:
             self._turn_until_stopped()
@@ -204,6 +224,15 @@ class Runtime:
                 self._give(said)
                 stopped = stopped or isinstance(said, Stop)
             self._look_after_publisher()
+            self._note_connection()
+
+    def _note_connection(self) -> None:
+        """Say for a doctor how the connection stands, when it turned."""
+        stands = self._core.phase is Phase.ONLINE, self._publisher.failure
+        if stands != self._noted:
+            self._noted = stands
+            is_online, failure = stands
+            connection_note.write(self._state_dir, is_online=is_online, since=self._clocks().at, failure=failure)
 
     def _next(self) -> Iterable[Input]:
         """Wait for what comes next, at most until something is due."""
@@ -220,19 +249,51 @@ class Runtime:
 
     def _give(self, said: Input) -> None:
         for effect in self._core.handle(said, self._clocks()):
-            if isinstance(effect, Forget):
-                for watch in self._watches:
-                    watch.forget()
-            elif isinstance(effect, Work):
-                if self._updates is not None:
-                    self._updates.carry_out(effect.effect, effect.told_at)
-            else:
-                self._publisher.carry_out(effect)
+            match effect:
+                case Forget():
+                    for watch in self._watches:
+                        watch.forget()
+                case Examine():
+                    self._examine(effect.command_id)
+                case RestartAgent():
+                    self._restart()
+                case Work():
+                    if self._updates is not None:
+                        self._updates.carry_out(effect.effect, effect.told_at)
+                case _:
+                    self._publisher.carry_out(effect)
 
-    def _update_threads(self, config: "AgentConfig", settings: CoreSettings) -> tuple[Updates | None, Jobs | None]:
+    def _plugged(self) -> None:
+        """Have all that hangs on a plug looked at now; from any thread."""
+        for watch in self._watches:
+            if watch.hangs_on_plug:
+                watch.hurry()
+
+    def _examine(self, command_id: str) -> None:
+        """Have every probe look now; what it all means is handed in when they have, or time is over."""
+
+        def waited() -> None:
+            asked = [(watch, watch.hurry()) for watch in self._watches]
+            deadline_s = time.monotonic() + EXAMINATION_S_MAX
+            for watch, look_no in asked:
+                watch.wait_for(look_no, max(deadline_s - time.monotonic(), 0))
+            self.put(Examined(command_id, self._way_out_seen()))
+
+        threading.Thread(target=waited, name="examination", daemon=True).start()
+
+    def _way_out_seen(self) -> Verdict | None:
+        """Judge the newest evidence of the way out; None where it is not watched, or was never looked at."""
+        seen = self._network.seen if self._network else None
+        looks = (look for watch in self._watches for look in watch.seen)
+        return judge(with_modem(seen, looks, self._modem)) if seen else None
+
+    def _update_threads(self, config: "AgentConfig", settings: CoreSettings) -> "tuple[Updates | None, Jobs | None]":
         """Prepare what takes jobs; nothing where no product is set up."""
         if not config.update.products:
             return None, None
+        from tillwatch_agent import jobs, updates  # noqa: PLC0415 - not in memory where no job is ever taken
+        from tillwatch_agent.installer.disk import Disk  # noqa: PLC0415 - as above
+
         source = updates.Source(
             config=config.update, folder=config.state_dir / updates.UPDATE_FOLDER, agent_version=settings.agent_version
         )
@@ -247,10 +308,10 @@ class Runtime:
         )
         store = updates.JobFile(source.folder / updates.JOB_FILE, disk)
         told = updates.settings(config, settings.host_boot_id)
-        return threads, Jobs(told, store, random.SystemRandom(), self._clocks())
+        return threads, jobs.Jobs(told, store, random.SystemRandom(), self._clocks())
 
     def _restart(self) -> None:
-        """Stop, so that the launcher starts what is on trial; from any thread."""
+        """Stop, so that the launcher, or whoever supervises it, starts it again; from any thread."""
         self._exit_code = EXIT_RESTART
         self.put(Stop())
 
@@ -283,6 +344,8 @@ class Runtime:
             self._updates.stop()
         for watch in self._watches:
             watch.stop()
+        for plugs in self._plugs:
+            plugs.stop()
         self._loop.stop()
         deadline_s = time.monotonic() + PROBE_STOP_S
         for watch in self._watches:
@@ -296,14 +359,20 @@ class _Wake:
 
 
 class _Watch(threading.Thread):
-    """Polls one probe; the newest look waits in its slot."""
+    """Polls one probe; the newest look waits in its slot. Looks are counted from 1."""
 
     def __init__(self, probe: "Probe", put: Callable[["_Watch"], None]) -> None:
         super().__init__(name=f"probe-{probe.name}", daemon=True)
+        self.seen: tuple[Observation, ...] = ()
+        """What the newest look gave."""
+        self.hangs_on_plug = probe.hangs_on_plug
         self._probe = probe
         self._put = put
         self._ended = threading.Event()
+        self._hurried = threading.Event()
         self._lock = threading.Lock()
+        self._looked = threading.Condition()
+        self._begun = self._done = 0
         self._slot: tuple[Observation, ...] | None = None
         self._to_forget = False
         self._fails = False
@@ -315,20 +384,43 @@ class _Watch(threading.Thread):
         return slot or ()
 
     def forget(self) -> None:
-        """Have the probe forget, before its next poll."""
+        """Have the probe forget, and look anew."""
         self._to_forget = True
+        self._hurried.set()
+
+    def hurry(self) -> int:
+        """Have the probe look now; return the number of the next look."""
+        with self._looked:
+            self._hurried.set()
+            return self._begun + 1
+
+    def wait_for(self, look_no: int, timeout_s: float) -> None:
+        """Wait until a look is over."""
+        with self._looked:
+            self._looked.wait_for(lambda: self._done >= look_no, timeout_s)
 
     def stop(self) -> None:
         """End after the poll that runs."""
         self._ended.set()
+        self._hurried.set()
 
     def run(self) -> None:
-        wait_s = random.uniform(0, min(self._probe.poll_s, FIRST_POLL_S_MAX))  # noqa: S311 - spreads, hides nothing
-        while not self._ended.wait(wait_s):
+        self._hurried.wait(random.uniform(0, min(self._probe.poll_s, FIRST_POLL_S_MAX)))  # noqa: S311 - spreads only
+        while not self._ended.is_set():
             began_s = time.monotonic()
-            self._poll()
-            wait_s = max(began_s + self._probe.poll_s - time.monotonic(), POLL_GAP_S)
+            self._look()
+            if not self._ended.wait(POLL_GAP_S):
+                self._hurried.wait(max(began_s + self._probe.poll_s - time.monotonic(), 0))
         self._probe.close()
+
+    def _look(self) -> None:
+        with self._looked:
+            self._hurried.clear()
+            self._begun += 1
+        self._poll()
+        with self._looked:
+            self._done = self._begun
+            self._looked.notify_all()
 
     def _poll(self) -> None:
         try:
@@ -340,6 +432,7 @@ class _Watch(threading.Thread):
             self._failed(error)
             return
         self._fails = False
+        self.seen = observations
         with self._lock:
             untaken, self._slot = self._slot is not None, observations
         if not untaken:

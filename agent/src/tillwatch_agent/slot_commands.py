@@ -13,7 +13,7 @@ import json
 import os
 import pwd
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -135,11 +135,14 @@ def _staging(first: First, kind: InstallerKind) -> Staging:
 
 def _expect_owner(state_dir: Path) -> None:
     """Whoever owns it is whom the agent runs as; others would leave what it cannot change."""
+    if os.geteuid() != 0:  # root would make it its own, and the agent runs as somebody else
+        with suppress(OSError):
+            state_dir.mkdir(parents=True, exist_ok=True)
     try:
         owner = state_dir.stat().st_uid
     except OSError as error:
         said = f"{state_dir}: expected state_dir, owned by the user that the agent runs as, got: {error.strerror}"
-        raise OperatorError(said) from None
+        raise OperatorError(f"{said}; make it as root: install -d -o USER {state_dir}") from None
     if owner != os.geteuid():
         said = f"expected to be run by {_user(owner)}, who owns {state_dir}, got {_user(os.geteuid())}"
         raise OperatorError(f"{said}: runuser -u {_user(owner)} -- ...")

@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 UPDATE_FOLDER: Final = "update"
 JOB_FILE: Final = "job.json"
 
-EXIT_RESTART: Final = 75
-"""As in sysexits.h, try again: the agent ends so that its launcher starts another release of it."""
-
 CHILD_GRACE_S: Final = 10.0
 """The fetching program ends between two steps; what takes longer is killed."""
 
@@ -309,6 +306,7 @@ class ProductProbe:
     """Says what runs of one product: the facts by which a rollout knows that it succeeded."""
 
     poll_s = POLL_S
+    hangs_on_plug = False
 
     def __init__(self, name: str, product: Product, host_boot_id: str) -> None:
         """Look at this product's slots; its component is `application:<name>`."""

@@ -1,51 +1,25 @@
 """USB devices by vendor and product id, read from sysfs: who is attached, and which device node is whose.
 
-Presence is all that is judged here: a device that is attached is `ok` and `online` (it draws power and enumerated); one
-that is not is `absent`, `not_attached`, and UnifiedPOS's `off`, which is "off or detached". Whether it works is a
-driver's to say. Nothing is opened and nothing is written.
+What it means is `plugging`'s. Nothing is opened and nothing is written.
 
 Names such as ttyUSB0 go to whoever comes first after a plug or a boot; ids do not. Attributes vanish at any moment
 while a device goes: what cannot be read is not there.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tillwatch_agent import plugging
 from tillwatch_agent.health import Observation
-from tillwatch_protocol.vocabulary import ConditionCode, Health, PowerState
+from tillwatch_agent.plugging import Listing, Memory, UsbDevice, UsbIds, Wanted
 
 SYSFS: Final = Path("/sys")
 DEVICES_MAX = 1024
 """More than eight host controllers can hold; a directory that says more is not sysfs."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsbIds:
-    """What a device is known by: four lower-case hexadecimal digits each, as in sysfs; and which one of many."""
-
-    vendor_id: str
-    product_id: str
-    serial_number: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.vendor_id}:{self.product_id}" + (f" number {self.serial_number}" if self.serial_number else "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsbDevice:
-    """One attached device; `location` is `<bus>-<port.port>`, the socket it sits in."""
-
-    ids: UsbIds
-    location: str
-    manufacturer: str | None
-    product: str | None
-
-
-def find(ids: UsbIds, sysfs: Path = SYSFS) -> tuple[UsbDevice, ...]:
-    """Find every attached device with these ids (and this serial number, if one is asked for)."""
-    return tuple(device for device in attached(sysfs) if _is_match(device.ids, ids))
+_HUB_CLASS: Final = "09"
+"""bDeviceClass of a hub (USB 2.0, 11.23.1)."""
 
 
 def attached(sysfs: Path = SYSFS) -> tuple[UsbDevice, ...]:
@@ -53,68 +27,66 @@ def attached(sysfs: Path = SYSFS) -> tuple[UsbDevice, ...]:
     return tuple(device for directory in _entries(sysfs / "bus/usb/devices") if (device := _device(directory)))
 
 
-def nodes(ids: UsbIds, subsystem: str, sysfs: Path = SYSFS, dev: Path = Path("/dev")) -> tuple[Path, ...]:
-    """List the device nodes of a subsystem (`tty`, `usbmisc`) that belong to a device with these ids."""
+def listing(sysfs: Path = SYSFS) -> Listing:
+    """List in short what is attached: each device's socket, and its number on the bus."""
+    entries = (entry for entry in _entries(sysfs / "bus/usb/devices") if ":" not in entry.name)
+    return frozenset((entry.name, _read(entry / "devnum")) for entry in entries)
+
+
+def nodes(
+    ids: UsbIds, subsystem: str, sysfs: Path = SYSFS, dev: Path = Path("/dev"), *, location: str | None = None
+) -> tuple[Path, ...]:
+    """List the device nodes of a subsystem (`tty`, `usbmisc`) that belong to a device with these ids, and there."""
     found = []
     for entry in _entries(sysfs / "class" / subsystem):
         device = _owner(entry)
         name = _devname(entry)
-        if device and name and _is_match(device.ids, ids):
+        if device and name and plugging.is_match(device.ids, ids) and location in {None, device.location}:
             found.append(dev / name)
     return tuple(found)
 
 
-class UsbProbe:
-    """Whether one configured device is attached."""
+def owner(node: Path, sysfs: Path = SYSFS) -> UsbDevice | None:
+    """Find the device that a node belongs to, whatever link it is named by; None where it is no USB device's."""
+    name = node.resolve().name
+    return next((device for kind in ("tty", "usbmisc") if (device := _owner(sysfs / "class" / kind / name))), None)
 
-    def __init__(self, *, component: str, ids: UsbIds, poll_s: float, sysfs: Path = SYSFS) -> None:
-        self.name = component
+
+def location_of(controller: str, ports: str, sysfs: Path = SYSFS) -> str | None:
+    """Name a socket as sysfs does that is known by its controller; None where no such controller is here.
+
+    A controller has one bus for each speed; a till's devices sit on the slow one, which has the lower number.
+    """
+    roots = (entry for entry in _entries(sysfs / "bus/usb/devices") if entry.name.startswith("usb"))
+    buses = (int(root.name[3:]) for root in roots if root.name[3:].isdecimal() and _parent(root) == controller)
+    bus = min(buses, default=None)
+    return None if bus is None else f"{bus}-{ports}"
+
+
+class UsbProbe:
+    """Whether one configured device is attached; `others` are configured as well."""
+
+    hangs_on_plug = True
+
+    def __init__(self, *, wanted: Wanted, poll_s: float, others: Iterable[Wanted] = (), sysfs: Path = SYSFS) -> None:
+        self.name = wanted.component
         self.poll_s = poll_s
-        self._ids = ids
+        self._wanted = wanted
+        self._others = tuple(others)
         self._sysfs = sysfs
+        self._memory: Memory | None = None
 
     def poll(self) -> tuple[Observation, ...]:
         """Look once; never raises for what a device does."""
-        found = find(self._ids, self._sysfs)
-        return (_present(self.name, found[0]) if found else not_attached(self.name, f"no USB device {self._ids}"),)
+        seen, self._memory = plugging.look(self._wanted, attached(self._sysfs), self._memory, self._others)
+        return (seen,)
 
     def forget(self) -> None:
-        """Nothing is learned of a device that is only looked for."""
+        """Drop where it was, and how often it came."""
+        self._memory = None
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def not_attached(component: str, detail: str) -> Observation:
-    """Say of a configured component that it is not there."""
-    return Observation(
-        component=component,
-        health=Health.ABSENT,
-        reason=ConditionCode.NOT_ATTACHED,
-        power_state=PowerState.OFF,
-        true_codes={ConditionCode.NOT_ATTACHED: detail},
-    )
-
-
-def _present(component: str, device: UsbDevice) -> Observation:
-    known = {
-        "usb_ids": f"{device.ids.vendor_id}:{device.ids.product_id}",
-        "location": device.location,
-        "maker": device.manufacturer,
-        "model": device.product,
-        "serial_number": device.ids.serial_number,
-    }
-    return Observation(
-        component=component,
-        health=Health.OK,
-        power_state=PowerState.ONLINE,
-        facts={fact: value for fact, value in known.items() if value},
-    )
-
-
-def _is_match(has: UsbIds, wanted: UsbIds) -> bool:
-    same_model = (has.vendor_id, has.product_id) == (wanted.vendor_id, wanted.product_id)
-    return same_model and wanted.serial_number in {None, has.serial_number}
 
 
 def _owner(entry: Path) -> UsbDevice | None:
@@ -124,6 +96,13 @@ def _owner(entry: Path) -> UsbDevice | None:
     except OSError:
         return None
     return next((device for directory in (start, *start.parents) if (device := _device(directory))), None)
+
+
+def _parent(entry: Path) -> str:
+    try:
+        return entry.resolve(strict=True).parent.name
+    except OSError:
+        return ""
 
 
 def _devname(entry: Path) -> str | None:
@@ -142,6 +121,8 @@ def _device(directory: Path) -> UsbDevice | None:
         location=directory.name,
         manufacturer=_read(directory / "manufacturer"),
         product=_read(directory / "product"),
+        device_no=_number(_read(directory / "devnum")),
+        is_hub=_read(directory / "bDeviceClass") == _HUB_CLASS,
     )
 
 
@@ -158,3 +139,7 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").strip() or None
     except OSError:
         return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Edges with the time they happened: raised, cleared, started, stopping, job steps, dropped ranges.
+"""Edges with the time they happened: raised, cleared, started, stopping, job steps, answers, dropped ranges.
 
 An event is kept by the agent until the collector has acknowledged it. `event_seq` is dense in its stream, from 1; a
 number that was given and then dropped for want of room is declared by a later event. Kinds are open: an unknown kind is
@@ -10,6 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tillwatch_protocol.command import CommandReport
 from tillwatch_protocol.job import JobReport
 from tillwatch_protocol.vocabulary import (
     DROPPED_RANGES_MAX,
@@ -35,6 +36,11 @@ class EventKind:
     CONDITION_CLEARED = "condition_cleared"
     DROPPED = "dropped"
     JOB = "job"
+    COMMAND_DONE = "command_done"
+    COMMAND_REFUSED = "command_refused"
+
+
+_ANSWERS = frozenset({EventKind.COMMAND_DONE, EventKind.COMMAND_REFUSED})
 
 
 class SeqRange(Frozen):
@@ -62,6 +68,7 @@ class Event(Frozen):
     detail: Text | None = None
     dropped: Annotated[tuple[SeqRange, ...], Field(max_length=DROPPED_RANGES_MAX)] = ()
     job: JobReport | None = None
+    command: CommandReport | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -73,6 +80,8 @@ class Event(Frozen):
             raise ValueError("dropped needs its ranges")
         if self.kind == EventKind.JOB and self.job is None:
             raise ValueError("job needs its report")
+        if self.kind in _ANSWERS and self.command is None:
+            raise ValueError(f"{self.kind} needs its report")
         if any(gap.last >= self.event_seq for gap in self.dropped):
             raise ValueError("an event declares only numbers below its own as dropped")
         return self

@@ -168,6 +168,8 @@ class ConditionCode:
     PORT_BUSY = "port_busy"
     PORT_REFUSED = "port_refused"
     NOT_ATTACHED = "not_attached"
+    UNKNOWN_DEVICE = "unknown_device"
+    """Not attached, and what sits in its place is no device that is known here."""
     STALE = "stale"
     DRIVER_FAILED = "driver_failed"
     # a printer
@@ -239,6 +241,7 @@ AVAILABILITY_CODES = frozenset(
         ConditionCode.PORT_BUSY,
         ConditionCode.PORT_REFUSED,
         ConditionCode.NOT_ATTACHED,
+        ConditionCode.UNKNOWN_DEVICE,
         ConditionCode.STALE,
         ConditionCode.DRIVER_FAILED,
     }

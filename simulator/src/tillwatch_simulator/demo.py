@@ -195,7 +195,8 @@ def run(*, played: Scenario, seed: int, duration_s: float | None, tell: Tell) ->
         conductor = Conductor(stage.collector, played, narrator.line, clock.now_s)
         upcoming = scenario.rounds(played, Random(seed))  # noqa: S311 - a draw, not a secret
         with suppress(KeyboardInterrupt):
-            tell(f"\nThe page: {stage.collector.page}\n")
+            tell(f"\nThe console: {stage.collector.invited()}")
+            tell("It opens once: you choose a name and a password.\n")
             _play(stage, narrator, conductor, clock, upcoming, ends_s=duration_s)
         return _finish(stage, narrator, conductor, tell)
 

@@ -4,10 +4,13 @@ A trouble is known because it was injected, so a ticket that no trouble explains
 judgement of that. How long a trouble must last before it is worth a ticket is the collector's policy, not known here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from tillwatch_agent.diagnosis import Confidence, Outcome, Step, Untested, Verdict
+from tillwatch_agent.evidence import Domain
 from tillwatch_agent.health import Observation
 from tillwatch_protocol.vocabulary import (
     AGENT_SELF,
@@ -89,6 +92,26 @@ def tickets_of(what: What, terminal_id: str, component: str = PRINTER, code: str
         What.CUT: (AGENT_SELF, (_C.SILENT,)),
     }[what]
     return frozenset(TicketIdentity(terminal_id=terminal_id, component=where, code=one) for one in codes)
+
+
+def way_out(looks: Iterable[Observation]) -> Verdict | None:
+    """Tell what a diagnosis proves of the way out by what is true of the uplink; None where there is none."""
+    uplink = next((look for look in looks if look.component == NETWORK_UPLINK), None)
+    if uplink is None:
+        return None
+    domains = [domain for domain in Domain if domain is not Domain.REGISTRATION]
+    failing = next((domain for domain in domains if domain.value in uplink.true_codes), None)
+    reached = domains if failing is None else domains[: domains.index(failing)]
+    steps = (_step(domain, failing, passed=domain in reached) for domain in domains)
+    return Verdict(failing=failing, confidence=Confidence.PROVED, steps=tuple(steps))
+
+
+def _step(domain: Domain, failing: Domain | None, *, passed: bool) -> Step:
+    if passed:
+        return Step(domain=domain, outcome=Outcome.PASSED)
+    if domain is failing:
+        return Step(domain=domain, outcome=Outcome.FAILED)
+    return Step(domain=domain, outcome=Outcome.UNTESTED, why=Untested.BEHIND_FAILURE)
 
 
 _WARNINGS = frozenset({_C.PAPER_NEAR_END, _C.DRAWER_OPEN, _C.CERTIFICATE_EXPIRING})

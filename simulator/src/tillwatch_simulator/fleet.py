@@ -29,12 +29,17 @@ from tillwatch_agent.core import (
     ConnectionLost,
     Core,
     CoreSettings,
+    Disconnect,
     Effect,
+    Examine,
+    Examined,
     Forget,
     Input,
     Observed,
     Publish,
+    RestartAgent,
     Stop,
+    Subscribe,
     Tick,
     Work,
     Worked,
@@ -47,7 +52,7 @@ from tillwatch_agent.publisher import CONNECT_TIMEOUT_S, Broker, Loop, Publisher
 from tillwatch_agent.session import Phase
 from tillwatch_protocol import topics
 from tillwatch_simulator.errors import PartFailed
-from tillwatch_simulator.faults import Till, What
+from tillwatch_simulator.faults import Till, What, way_out
 from tillwatch_simulator.scenario import Injection, Step
 from tillwatch_simulator.updating import Installation, Software
 
@@ -112,6 +117,8 @@ class Terminal:
         self._is_cut = False
         self._fails_at_s = math.inf
         """When the attempt to connect over a cut uplink has waited long enough."""
+        self._asked: deque[Examine | RestartAgent] = deque()
+        """What collectors ask for, until the core has said all it has to."""
 
     def attach(self, publisher: Publisher) -> None:
         """Give it its way to the broker."""
@@ -200,6 +207,8 @@ class Terminal:
         if moment.monotonic_s >= self._observe_at_s:
             self._observe(moment)
         self._handle(Tick(), moment)
+        while self._asked:
+            self._obey(self._asked.popleft(), moment)
         if self._core is None:
             return math.inf
         now_s = moment.monotonic_s
@@ -246,6 +255,15 @@ class Terminal:
         if self._installation.has_turned(moment.monotonic_s):
             self._observe(moment)
 
+    def _obey(self, asked: Examine | RestartAgent, moment: Moment) -> None:
+        if isinstance(asked, RestartAgent):
+            self.stop(moment)
+            self.start(moment)
+        else:
+            looks = self._looks(moment.monotonic_s)
+            self._handle(Observed(looks), moment)
+            self._handle(Examined(asked.command_id, way_out(looks)), moment)
+
     def _observe(self, moment: Moment) -> None:
         self._observe_at_s = moment.monotonic_s + self._interval_s
         self._handle(Observed(self._looks(moment.monotonic_s)), moment)
@@ -276,7 +294,13 @@ class Terminal:
         if isinstance(effect, Work) and self._installation:
             now_s = moment.monotonic_s
             self._installation.carry_out(effect.effect, now_s, monotonic_s=now_s)
-        if isinstance(effect, Forget | Work) or self._publisher is None:
+        if isinstance(effect, Examine | RestartAgent):
+            self._asked.append(effect)
+        elif not isinstance(effect, Forget | Work):
+            self._leave(effect)
+
+    def _leave(self, effect: Connect | Subscribe | Publish | Disconnect) -> None:
+        if self._publisher is None:
             return
         if isinstance(effect, Publish) and effect.outgoing.topic == topics.HEARTBEAT.of(self.terminal_id):
             self.heartbeats += 1

@@ -3,9 +3,8 @@
 Two readers look at each byte. The real-time reader sees `DLE EOT n` (10 04 n) anywhere in the stream, even inside a
 job and even offline, and answers at once; an `n` out of range is ignored (TM-U295). The buffered reader sees `GS r`,
 `GS I`, `GS a` and `ESC @` in their order, and sees nothing while the printer is offline: then bytes wait in the receive
-buffer, so that `GS r 1` at paper end is answered by silence (TM-T88 manual, p. 44). All else is print data and is
-swallowed; the arguments of print commands are not interpreted, so a raster image that holds `1D 72 01` is taken for a
-request.
+buffer, so that `GS r 1` at paper end is answered by silence (TM-T88 manual, p. 44). All else is a job (`escpos_job`),
+and is kept as what was printed.
 
 Sources: Epson TM-T88III specification, p. 21, 64, 82-84, 144-145 and appendix G (p. 173); Epson programming guide
 v10.01, p. 318-320 (GS a); TM-J2000, p. 308 and 469 (DLE EOT, GS I); Citizen CT-S2000, p. 57.
@@ -16,12 +15,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from tillwatch_simulator.devices.escpos_job import Job
 from tillwatch_simulator.devices.faulty import Faulty
 
 RECEIVE_BUFFER_BYTES_MAX = 4096
 """What an offline printer keeps (TM-T88III, p. 64: 4 KB); a host that sends more loses it, as without handshake."""
 
-_DLE, _EOT, _ESC, _GS = 0x10, 0x04, 0x1B, 0x1D
+_DLE, _EOT, _GS = 0x10, 0x04, 0x1D
 
 
 class Fault(StrEnum):
@@ -92,12 +92,17 @@ class Printer(Faulty[Fault]):
         self._asb_enabled = 0
         self._real_time = b""
         self._buffer = bytearray()
-        self._command = b""
+        self._job = Job()
 
     @property
     def offline(self) -> bool:
         """Whether it executes nothing of its buffer."""
         return bool(self._faults & _OFFLINE)
+
+    @property
+    def printed(self) -> bytes:
+        """All that jobs were made of, without the questions between and within them."""
+        return self._job.printed
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes in pieces of any size."""
@@ -146,15 +151,13 @@ class Printer(Faulty[Fault]):
         return b"".join(self._executed_byte(byte) for byte in waiting)
 
     def _executed_byte(self, byte: int) -> bytes:
-        """Complete a command with `byte`, or begin one, or take it for print data."""
-        command, self._command = self._command + bytes([byte]), b""
-        action = self._actions.get(command[:2])
-        if action and len(command) == action[0]:
-            return action[1](self, byte)
-        if action or command in {bytes([_GS]), bytes([_ESC])}:
-            self._command = command
-        elif byte in {_GS, _ESC}:
-            self._command = bytes([byte])
+        """Complete a question with `byte`, or go on with the job."""
+        question = self._job.take(byte)
+        action = self._actions.get(question[:2])
+        if action:
+            return action(self, question[2])
+        if self._job.is_reset:
+            self._asb_enabled = 0
         return b""
 
     def _transmit_sensor(self, n: int) -> bytes:
@@ -173,18 +176,12 @@ class Printer(Faulty[Fault]):
         self._asb_enabled = n
         return self._asb() if n else b""
 
-    def _reset(self, _: int) -> bytes:
-        """ESC @: back to the settings of power-on; what waits in the buffer stays."""
-        self._asb_enabled = 0
-        return b""
-
-    _actions: ClassVar[dict[bytes, tuple[int, Callable[["Printer", int], bytes]]]] = {
-        bytes([_GS, ord("r")]): (3, _transmit_sensor),
-        bytes([_GS, ord("I")]): (3, _transmit_identity),
-        bytes([_GS, ord("a")]): (3, _enable_asb),
-        bytes([_ESC, ord("@")]): (2, _reset),
+    _actions: ClassVar[dict[bytes, Callable[["Printer", int], bytes]]] = {
+        bytes([_GS, ord("r")]): _transmit_sensor,
+        bytes([_GS, ord("I")]): _transmit_identity,
+        bytes([_GS, ord("a")]): _enable_asb,
     }
-    """The commands it executes: length in bytes, and what to do with the last one."""
+    """The questions that it answers in their turn, by their first two bytes."""
 
     def _flag(self, fault: Fault, bits: int) -> int:
         return bits if fault in self._faults else 0
