@@ -12,7 +12,7 @@ TILL_PYTHON ?=
 TILL_MACHINE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench evidence schemas agent-release lock clean
+.PHONY: help demo test check format bench evidence pictures schemas agent-release lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -38,6 +38,9 @@ bench: .venv/ready ## measure speed and memory, as ratios in one run (ONLY=name 
 
 evidence: .venv/ready ## regenerate every published figure from its seed (ONLY=name for one)
 	$(BIN)/python -m tests.bench evidence $(if $(ONLY),--only $(ONLY))
+
+pictures: .venv/ready ## take the README's pictures of the demonstration anew, in a real browser
+	$(BIN)/python -m tests.live.browser.pictures collector/pictures
 
 schemas: .venv/ready ## regenerate the JSON Schemas and the AsyncAPI document from the models
 	$(BIN)/tillwatch-schemas protocol/schemas

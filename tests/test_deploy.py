@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from tillwatch_agent import config as agent_config
 from tillwatch_agent import pack, slot_commands
-from tillwatch_agent.updates import EXIT_RESTART
+from tillwatch_agent.runtime import EXIT_RESTART
 from tillwatch_collector import config
 from tillwatch_collector.cli import root
 from tillwatch_collector.config import WebConfig
@@ -36,6 +36,7 @@ AGENT_UNIT = AGENT_DEPLOY / "systemd" / "tillwatch-agent.service"
 TILL_UNIT = AGENT_DEPLOY / "systemd" / "till.service"
 TILL_DROP_IN = AGENT_DEPLOY / "systemd" / "tillwatch-agent.service.d" / "till.conf"
 POLKIT = AGENT_DEPLOY / "polkit" / "60-tillwatch.rules"
+SHARE_DROP_IN = AGENT_DEPLOY / "systemd" / "tillwatch-agent.service.d" / "share.conf"
 UNITS = (*sorted((DEPLOY / "systemd").glob("tillwatch-*")), AGENT_UNIT)
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 DAEMONS = [path for path in SERVICES if "backup" not in path.name]
@@ -156,6 +157,20 @@ def test_the_guides_till_can_be_switched_by_an_agent_without_rights() -> None:
     assert f'var units = ["{restarted}"];' in rule
     assert f'subject.user == "{unit(AGENT_UNIT)["User"][0]}"' in rule
     assert (rule.count("("), rule.count("{")) == (rule.count(")"), rule.count("}"))
+
+
+def test_a_shared_port_is_the_tills_after_the_unit_ended_whatever_ended_the_agent(tmp_path: Path) -> None:
+    said = unit(SHARE_DROP_IN)
+    (command,) = said["ExecStopPost"]
+    shared = f"/run/{said['RuntimeDirectory'][0]}/"
+    assert f"for direct in {shared}*.direct" in command
+    assert f'# share = "{shared}receipt"' in (ROOT / "agent" / "agent.example.toml").read_text(encoding="utf-8")
+    (tmp_path / "receipt").symlink_to("/dev/pts/999999")
+    (tmp_path / "receipt.direct").symlink_to("/dev/ttyS9")
+    plain = command.removeprefix("-").replace("$$", "$").replace("%%", "%").replace(shared, f"{tmp_path}/")
+    subprocess.run(shlex.split(plain), check=False)
+    assert (tmp_path / "receipt").readlink() == Path("/dev/ttyS9")
+    assert not (tmp_path / "receipt.direct.direct").is_symlink()
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=named)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench import (
+    agent_all,
     agents,
     diagnosing,
     downloads,
@@ -17,11 +18,13 @@ from tests.bench import (
     ingesting,
     killing,
     live_rollout,
+    pages,
     power,
     reconnecting,
     rollouts,
     speed,
     storming,
+    teeing,
     ticketing,
     worlds,
     years,
@@ -153,5 +156,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     *ingesting.EXPERIMENTS,
     *history.EXPERIMENTS,
     *agents.EXPERIMENTS,
+    *teeing.EXPERIMENTS,
+    *agent_all.EXPERIMENTS,
     *reconnecting.EXPERIMENTS,
+    *pages.EXPERIMENTS,
 )

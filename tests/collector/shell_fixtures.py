@@ -1,5 +1,7 @@
 """A web application over a database in memory, with a clock that is set, and tokens of every scope."""
 
+import hashlib
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,12 +18,16 @@ from tillwatch_collector import policies, tokens
 from tillwatch_collector import web as web_application
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
 from tillwatch_collector.config import CollectorConfig, WebConfig
+from tillwatch_collector.console import cookies, csrf
 from tillwatch_collector.desk import Desk
 from tillwatch_collector.domain.inventory import Merchant, Store, Terminal
+from tillwatch_collector.domain.permission import EVERYWHERE, Role, Within
+from tillwatch_collector.domain.person import Person
 from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.flows.judge import Judge, JudgeSettings
 from tillwatch_collector.releases import Shelf
 from tillwatch_collector.store.inventory import Inventory, Token, Tokens
+from tillwatch_collector.store.people import Session
 from tillwatch_collector.store.session import Store as Database
 from tillwatch_collector.tokens import Scope
 from tillwatch_protocol import codec, topics
@@ -66,7 +72,7 @@ class Web:
     def routes(self) -> FastAPI:
         return web_application.routes(self.context)
 
-    def secret(self, *scopes: Scope, expires_at: datetime | None = None) -> str:
+    def secret(self, *scopes: Scope, expires_at: datetime | None = None, within: Within = EVERYWHERE) -> str:
         secret = tokens.new_secret()
         fingerprint = tokens.fingerprint(secret)
         assert fingerprint is not None
@@ -77,17 +83,45 @@ class Web:
             created_at=NOW,
             expires_at=expires_at,
             revoked_at=None,
+            within=within,
         )
         with self.database.transaction() as repository:
             Tokens(repository.connection).add(token, fingerprint)
         return secret
 
-    def client(self, *scopes: Scope, **headers: str) -> TestClient:
+    def client(self, *scopes: Scope, within: Within = EVERYWHERE, **headers: str) -> TestClient:
         """A caller with a token of these scopes; without any, without a token."""
-        authorization = {"Authorization": f"Bearer {self.secret(*scopes)}"} if scopes else {}
+        authorization = {"Authorization": f"Bearer {self.secret(*scopes, within=within)}"} if scopes else {}
         return TestClient(
             self.application, base_url=ORIGIN, headers=authorization | headers, follow_redirects=False, cookies={}
         )
+
+    def visitor(
+        self, role: Role = Role.ADMIN, *, within: Within = EVERYWHERE, person_id: str = "", language: str = "en"
+    ) -> TestClient:
+        """A browser in which a person of this role is signed in, and whose requests carry the token of a form."""
+        secret = self.session(role, within=within, person_id=person_id, language=language)
+        headers = {"Origin": ORIGIN, csrf.HEADER: csrf.issue(csrf.key_of(secret))}
+        cookie = {cookies.session_name(self.settings): secret}
+        return TestClient(self.application, base_url=ORIGIN, headers=headers, follow_redirects=False, cookies=cookie)
+
+    def session(self, role: Role, *, within: Within = EVERYWHERE, person_id: str = "", language: str = "en") -> str:
+        """Sign a person in, without a password; returns the session's secret."""
+        secret = secrets.token_urlsafe(32)
+        person = Person(person_id=person_id or f"{role}-{secrets.token_hex(3)}", name="Ann", role=role, within=within)
+        with self.database.transaction() as repository:
+            repository.people.add(person, None, self.now)
+            repository.people.set_language(person.person_id, language)
+            session = Session(
+                session_id=secrets.token_hex(8),
+                person_id=person.person_id,
+                started_at=self.now,
+                seen_at=self.now,
+                address="127.0.0.1",
+                user_agent="a test",
+            )
+            repository.people.begin(session, hashlib.sha256(secret.encode()).hexdigest())
+        return secret
 
 
 def describe(database: Database) -> None:

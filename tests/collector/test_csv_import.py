@@ -135,7 +135,7 @@ def store_of(database: Database, terminal_id: str) -> str | None:
 
 def test_good_rows_land_though_others_are_refused(served: Web) -> None:
     database = served.database
-    reports = import_terminals(database, parse_terminals(FILE), NOW)
+    reports = import_terminals(database, parse_terminals(FILE), NOW, by="person:ann")
     assert [report.outcome for report in reports] == OUTCOMES
     assert reports[2].errors == (CellError(column="store_id", expected="a known store", got="s-9"),)
     assert [store_of(database, name) for name in ("t-1", "t-2", "t-3", "t-4")] == ["s-2", "s-2", None, "s-1"]
@@ -143,14 +143,14 @@ def test_good_rows_land_though_others_are_refused(served: Web) -> None:
 
 def test_an_import_done_again_changes_nothing(served: Web) -> None:
     database = served.database
-    import_terminals(database, parse_terminals(FILE), NOW)
-    again = import_terminals(database, parse_terminals(FILE), NOW)
+    import_terminals(database, parse_terminals(FILE), NOW, by="person:ann")
+    again = import_terminals(database, parse_terminals(FILE), NOW, by="person:ann")
     assert [report.outcome for report in again] == [UNCHANGED, UNCHANGED, REFUSED, UNCHANGED, REFUSED]
 
 
 def test_a_dry_run_reports_the_same_and_writes_nothing(served: Web) -> None:
     database = served.database
-    reports = import_terminals(database, parse_terminals(FILE), NOW, dry_run=True)
+    reports = import_terminals(database, parse_terminals(FILE), NOW, by="person:ann", dry_run=True)
     assert [report.outcome for report in reports] == OUTCOMES
     assert (store_of(database, "t-1"), store_of(database, "t-4")) == ("s-1", None)
 
@@ -158,7 +158,7 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(served: Web) -> None:
 def test_a_long_file_is_taken_in_steps_and_tells_how_far_it_is(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "ROWS_PER_STEP", 2)
     steps: list[int] = []
-    reports = import_terminals(served.database, parse_terminals(FILE), NOW, advanced=steps.append)
+    reports = import_terminals(served.database, parse_terminals(FILE), NOW, by="person:ann", advanced=steps.append)
     assert steps == [2, 2, 1]
     assert [report.outcome for report in reports] == OUTCOMES
 
@@ -167,7 +167,7 @@ def test_a_terminal_that_was_heard_first_is_assigned_by_an_import(served: Web) -
     database = served.database
     with database.transaction() as repository:
         repository.facts.meet({"heard-1"}, NOW)
-    (report,) = import_terminals(database, parse_terminals("terminal_id,store_id\nheard-1,s-1\n"), NOW)
+    (report,) = import_terminals(database, parse_terminals("terminal_id,store_id\nheard-1,s-1\n"), NOW, by="person:ann")
     assert report.outcome is UPDATED
     assert store_of(database, "heard-1") == "s-1"
 

@@ -114,7 +114,7 @@ def test_it_ends_cleanly_when_told_and_leaves_nothing_behind(
     code, said = served.end(number)
     assert code == 0
     assert "Traceback" not in said
-    assert "no token yet" in said
+    assert "becomes the first admin" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["collector.db", "serve.lock"]
 
 

@@ -29,12 +29,14 @@ from tillwatch_agent.core import (
     CoreSettings,
     Disconnect,
     Effect,
+    Examine,
     Forget,
     Input,
     Observed,
     Outgoing,
     Publish,
     Received,
+    RestartAgent,
     Stop,
     Subscribe,
     Tick,
@@ -275,8 +277,8 @@ class Terminal:
                 assert self.installation
                 monotonic_s = self.moment().monotonic_s
                 self.installation.carry_out(effect.effect, self.clock.now_s, monotonic_s=monotonic_s)
-            case Forget():
-                pass
+            case Forget() | Examine() | RestartAgent():
+                pass  # nobody here asks for it
             case _:
                 assert_never(effect)
 

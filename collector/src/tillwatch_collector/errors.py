@@ -23,7 +23,8 @@ CollectorError
 │       NameRefused, RequestRefused, CertificateUnknown, FileInTheWay, ServerMissing, OptionRefused,
 │       MaintenanceRefused, MaintenanceUnknown, MaintenanceOver, ExportTooLong, KeyUnusable,
 │       ReleaseRefused, RepositoryBroken, FileUnusable, RolloutRefused, RolloutEventIllegal,
-│       RolloutUnknown, QueryRefused, RolloutEnded
+│       RolloutUnknown, QueryRefused, RolloutEnded, PersonRefused, PersonNotChanged,
+│       LogUnfit
 ├── ClockApart               this machine and the database do not agree on the time
 ├── LeaseLost                another process took the tick over; what was not committed is void
 └── StoreError

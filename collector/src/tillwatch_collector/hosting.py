@@ -24,6 +24,9 @@ from tillwatch_collector.errors import OperatorError
 Announce = Callable[[str], None]
 """Told the web's address once it listens."""
 
+KEEP_ALIVE_S = 30
+"""Pages ask every ten seconds: over the same connection, not over one made anew each time."""
+
 
 class WebAddressTaken(OperatorError):  # noqa: N818 - it names what is so
     """The web's address cannot be bound."""
@@ -50,6 +53,7 @@ class WebHost:
             ssl_certfile=self._served.tls_cert_file,
             ssl_keyfile=self._served.tls_key_file,
             timeout_graceful_shutdown=5,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
         self._server = _Server(settings, lambda: self._listens(announce))
         if self._ended:

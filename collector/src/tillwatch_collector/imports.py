@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from tillwatch_collector.domain.inventory import ImportRow
+from tillwatch_collector.flows.inventory import import_rows
 from tillwatch_collector.store.inventory import Inventory, RowReport
 from tillwatch_collector.store.session import Store
 
@@ -23,14 +24,18 @@ def import_terminals(
     rows: Sequence[ImportRow],
     now: datetime,
     *,
+    by: str,
     dry_run: bool = False,
     advanced: Callable[[int], None] = _unseen,
 ) -> tuple[RowReport, ...]:
-    """Take the good rows and report on each; a dry run only reports. `advanced` is told how many rows each step did."""
+    """Take the good rows and report on each; a dry run only reports. `advanced` is told how many rows each step did.
+
+    `by` is who does it, for the audit log.
+    """
     reports: list[RowReport] = []
     for start in range(0, len(rows), ROWS_PER_STEP):
         step = rows[start : start + ROWS_PER_STEP]
-        reports += _planned(store, step) if dry_run else _carried_out(store, step, now)
+        reports += _planned(store, step) if dry_run else _carried_out(store, step, by, now)
         advanced(len(step))
     return tuple(reports)
 
@@ -40,11 +45,6 @@ def _planned(store: Store, rows: Sequence[ImportRow]) -> tuple[RowReport, ...]:
         return Inventory(connection).plan_import(rows).reports
 
 
-def _carried_out(store: Store, rows: Sequence[ImportRow], now: datetime) -> tuple[RowReport, ...]:
+def _carried_out(store: Store, rows: Sequence[ImportRow], by: str, now: datetime) -> tuple[RowReport, ...]:
     with store.transaction() as repository:
-        inventory = Inventory(repository.connection)
-        plan = inventory.plan_import(rows)
-        # Marks first: who takes messages in holds them, too, before it writes a terminal that is new to it.
-        repository.facts.mark([terminal.terminal_id for terminal in plan.updated])
-        inventory.carry_out(plan, now)
-    return plan.reports
+        return import_rows(repository, rows, actor=by, now=now)

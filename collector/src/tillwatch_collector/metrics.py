@@ -28,6 +28,10 @@ class Metrics:
         self.job_messages_dropped = self._counter(
             "job_messages_dropped", "Words to terminals on their jobs that could not leave; they come again.", "kind"
         )
+        self.commands = self._counter("commands", "Commands to terminals.", "kind")
+        self.commands_dropped = self._counter(
+            "commands_dropped", "Commands to terminals that could not leave; they are said again, or lapse.", "kind"
+        )
         self.ticket_moves = self._counter("ticket_moves", "What became of tickets.", "move")
         self.tickets_open = self._gauge("tickets_open", "Open tickets.", "severity")
         self.terminals = self._gauge("terminals", "Terminals.", "presence")

@@ -76,7 +76,11 @@ class RolloutDesk:
     def create(self, asked: Asked, by: Author) -> str:
         """Keep a draft, with its selection frozen; returns its id."""
         with self.store.transaction() as repository:
-            return rollouts.draft(repository, self._draft(repository, asked, by.now), actor=by.actor, now=by.now)
+            drafted = self._draft(repository, asked, by.now)
+            rollout_id = rollouts.draft(repository, drafted, actor=by.actor, now=by.now)
+            detail = {"target": asked.target, "query": asked.query, "reason": asked.reason}
+            _record(repository, rollout_id, by, "draft", detail)
+            return rollout_id
 
     def act(self, rollout_id: str, event: RolloutEvent, by: Author, *, reason: str) -> None:
         """Take a step of the table that is a person's."""
@@ -84,12 +88,14 @@ class RolloutDesk:
             if event in _GOES_ON:
                 self._expect_signed(repository, rollout_id)
             _STEPS[event](repository, rollout_id, actor=by.actor, reason=reason, now=by.now)
+            _record(repository, rollout_id, by, event, {"reason": reason})
 
     def retry(self, rollout_id: str, terminal_ids: Collection[str], by: Author, *, reason: str) -> None:
         """Try terminals again that failed."""
         with self.store.transaction() as repository:
             self._expect_signed(repository, rollout_id)
             rollouts.retry(repository, rollout_id, terminal_ids, actor=by.actor, reason=reason, now=by.now)
+            _record(repository, rollout_id, by, "retry", {"reason": reason, "terminal_ids": sorted(terminal_ids)})
 
     def clone(self, rollout_id: str, whom: Cloned, by: Author, *, reason: str, settings: str | None = None) -> str:
         """Draft the same release anew, with terminals' facts as they are by now; returns the new rollout's id."""
@@ -97,7 +103,7 @@ class RolloutDesk:
             kept = repository.rollouts.get(rollout_id)
             release = _release(self._expect_signed(repository, rollout_id))
             plan = parse_settings(kept.settings if settings is None else settings)
-            return rollouts.clone(
+            cloned_id = rollouts.clone(
                 repository,
                 rollout_id,
                 whom,
@@ -107,6 +113,8 @@ class RolloutDesk:
                 now=by.now,
                 settings=settings,
             )
+            _record(repository, cloned_id, by, "clone", {"reason": reason, "of": rollout_id, "whom": whom})
+            return cloned_id
 
     def _draft(self, repository: Repository, asked: Asked, now: datetime) -> Draft:
         signed = self._signed(asked.target)
@@ -149,6 +157,12 @@ class RolloutDesk:
         if found.sha256 != kept.digest:
             raise RolloutRefused(f"target: expected {kept.target} with digest {kept.digest}, got {found.sha256}")
         return found
+
+
+def _record(repository: Repository, rollout_id: str, by: Author, step: str, detail: Mapping[str, object]) -> None:
+    """Write a step down in the audit log, last in its transaction."""
+    subject = f"rollout:{rollout_id}"
+    repository.audit.record(by.now, actor=by.actor, action=f"rollout_{step}", subject=subject, detail=detail)
 
 
 def _release(signed: ReleaseView) -> Release:

@@ -16,7 +16,7 @@ from datetime import datetime
 from tillwatch_collector.domain.epoch import restored
 from tillwatch_collector.domain.listeners import Circle, Listener, combine
 from tillwatch_collector.errors import LeaseHeldElsewhere, LeaseLost
-from tillwatch_collector.flows import dispatch, epochs
+from tillwatch_collector.flows import commands, dispatch, epochs
 from tillwatch_collector.flows.dispatch import Outgoing
 from tillwatch_collector.flows.judge import Judge, JudgeEffects
 from tillwatch_collector.intake import Clock, EngineSettings
@@ -25,6 +25,7 @@ from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.processes import KeptProcess
 from tillwatch_collector.store.repository import Repository
 from tillwatch_collector.store.session import Store
+from tillwatch_protocol.command import Command
 
 TICKS_LATE_MAX = 10
 """While messages wait, a tick may be late by so many: what stands in the queue may be the heartbeat that is missed."""
@@ -143,7 +144,9 @@ class Ticker:
         self._judge, self._void = None, judge
         try:
             with self._store.transaction() as repository:
-                risen, effects = self._judged(repository, judge, self._clock.now())
+                now = self._clock.now()
+                risen, effects = self._judged(repository, judge, now)
+                orders = commands.take_turn(repository, now)
         except LeaseLost as error:
             self._void = None
             if self._store.one_process:
@@ -155,6 +158,7 @@ class Ticker:
         self._metrics.tick_s.observe(self._clock.monotonic_s() - began_s)
         self._say(effects)
         self._tell(effects)
+        self._order(orders)
         if risen is not None:
             self._epoch = risen
             self._risen(risen)
@@ -204,6 +208,12 @@ class Ticker:
         for message, outgoing in zip(effects.jobs, dispatch.jobs(effects.jobs), strict=True):
             sent = self._publish(outgoing)
             (self._metrics.job_messages if sent else self._metrics.job_messages_dropped).labels(message.kind).inc()
+
+    def _order(self, orders: Sequence[Command]) -> None:
+        """Tell terminals what people ask of them; what cannot leave is said again, or lapses."""
+        for order, outgoing in zip(orders, dispatch.commands(orders), strict=True):
+            sent = self._publish(outgoing)
+            (self._metrics.commands if sent else self._metrics.commands_dropped).labels(order.kind).inc()
 
     def _say(self, effects: JudgeEffects) -> None:
         for change in effects.tickets:

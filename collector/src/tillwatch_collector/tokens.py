@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tillwatch_collector.domain.permission import EVERYWHERE, Within
+
 PREFIX = "tw_"
 """Lets a scanner of repositories and logs know one when it sees one."""
 
@@ -31,6 +33,8 @@ class Principal:
     token_id: str
     name: str
     scopes: tuple[Scope, ...]
+    within: Within = EVERYWHERE
+    """The part of the fleet that it sees."""
 
     def may(self, needed: Scope) -> bool:
         """Whether the token has this scope."""

@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from tillwatch_collector import tokens
+from tillwatch_collector import console, tokens
 from tillwatch_collector.api import (
+    commands,
     fleet,
     history,
     inventory,
@@ -22,7 +23,7 @@ from tillwatch_collector.api import (
 )
 from tillwatch_collector.api.context import WebContext
 from tillwatch_collector.api.gate import Gate, is_public
-from tillwatch_collector.console import pages as console
+from tillwatch_collector.console import doors, refusals
 from tillwatch_collector.store.inventory import Tokens
 from tillwatch_collector.tokens import Principal
 
@@ -30,6 +31,7 @@ _PARTS = (
     operations,
     inventory,
     history,
+    commands,
     tickets,
     outages,
     notifications,
@@ -37,18 +39,21 @@ _PARTS = (
     maintenance,
     releases,
     rollouts,
-    console,
 )
 
 
 def create(context: WebContext, *, pages: bool = True) -> ASGIApp:
-    """Build the application that a server runs; without `pages` it has the operators' routes alone."""
+    """Build the application that a server runs; without `pages` it has the operators' routes alone.
+
+    Raises `RouteUnguarded` where a route of the console would answer anybody.
+    """
     hosts = frozenset({*context.settings.allowed_hosts, context.settings.host})
     return Gate(
         routes(context, pages=pages),
         allowed_hosts=hosts,
         body_bytes_max=context.settings.body_bytes_max,
         find_holder=lambda secret: find_holder(context, secret),
+        is_console=doors.owner(console.ROUTERS if pages else ()),
     )
 
 
@@ -68,6 +73,10 @@ def routes(context: WebContext, *, pages: bool = True) -> FastAPI:
     problems.install(app)
     for part in _PARTS if pages else (operations,):
         app.include_router(part.router)
+    if pages:
+        refusals.install(app)
+        for router in console.ROUTERS:
+            app.include_router(router)
     return app
 
 

@@ -13,6 +13,7 @@ from fastapi import Depends, Header, Request
 from tillwatch_collector.api.context import Context
 from tillwatch_collector.api.problems import Problem
 from tillwatch_collector.desk import Author
+from tillwatch_collector.domain.permission import Within
 from tillwatch_collector.tokens import Principal, Scope
 
 _NAME_CHARS_MAX = 80
@@ -37,3 +38,12 @@ def actor_of(holder: Principal) -> str:
 
 By = Annotated[Author, Depends(_author)]
 """Who acts, and when."""
+
+
+def _seen(request: Request) -> Within:
+    holder: Principal = request.state.principal
+    return holder.within
+
+
+Seen = Annotated[Within, Depends(_seen)]
+"""The part of the fleet that who acts may look at."""

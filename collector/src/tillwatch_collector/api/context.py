@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.desk import Desk
 from tillwatch_collector.releases import Shelf
+from tillwatch_collector.shared import Shared
 from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.session import Store
 
@@ -49,6 +50,8 @@ class WebContext:
     activity: Callable[[], Activity]
     releases: Shelf | None = None
     """None: this collector has no releases."""
+    shared: Shared = field(default_factory=Shared, compare=False)
+    """What open pages ask for together."""
 
 
 def _context(request: Request) -> WebContext:
@@ -59,9 +62,10 @@ def _context(request: Request) -> WebContext:
 Context = Annotated[WebContext, Depends(_context)]
 
 
-def _queries(context: Context) -> Iterator[Queries]:
+def _queries(context: Context, request: Request) -> Iterator[Queries]:
     with context.store.reading() as connection:
-        yield Queries(connection)
+        yield Queries(connection, request.state.principal.within)
 
 
 Reading = Annotated[Queries, Depends(_queries)]
+"""Read models, as far as the token sees."""

@@ -1,13 +1,14 @@
 """Who may come in. Everything is closed unless the table below opens it; no route has to remember to ask.
 
 In the order of the checks: the Host header must name this collector (another name on our address is a rebinding
-attack), the Origin of an unsafe request must be our own (a page elsewhere must not act with a browser's credentials),
-and whatever is not public needs a bearer token with the scope that its method asks for; then a body must not be
-announced longer than it may be. Cookies open the console's page only, never the API.
+attack), an unsafe request must come from our own pages (a page elsewhere must not act with a browser's credentials),
+and whatever is neither public nor the console's needs a bearer token with the scope that its method asks for; then a
+body must not be announced longer than it may be. The console looks after its own doors (`console.doors`); its cookie
+opens nothing of the API, and no token opens the console.
 
-Every answer carries headers by which a browser runs no script and loads nothing from elsewhere.
+Every answer carries headers by which a browser runs our own script only, and loads nothing from elsewhere.
 A change violates this when a new path answers without a token and stands neither in `PUBLIC` nor below
-`PUBLIC_BELOW`.
+`PUBLIC_BELOW`, nor is the console's.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,21 +25,25 @@ from tillwatch_collector.errors import StoreUnavailable
 from tillwatch_collector.tokens import Principal
 from tillwatch_collector.tokens import Scope as TokenScope
 
-PUBLIC = frozenset({"/healthz", "/", "/signin", "/signout", "/console.css"})
-"""Liveness says nothing; the console's pages ask for their own cookie."""
+PUBLIC = frozenset({"/healthz"})
+"""Liveness says nothing."""
 
 PUBLIC_BELOW = ("/tuf/metadata/", "/tuf/targets/")
 """Releases: terminals have no token, what they fetch is signed and no secret, and a cache may stand in between."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+_OWN_SITES = frozenset({"none", "same-origin"})
+"""What Sec-Fetch-Site says of a request that our page made, or a person by hand."""
+
 _HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With no-referrer a browser would send `Origin: null` with our own forms (Fetch standard, 3.2.6).
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
@@ -47,6 +52,9 @@ _HEADERS = {
 
 FindHolder = Callable[[str], Principal | None]
 """Who holds this secret, if anyone."""
+
+IsConsole = Callable[[str], bool]
+"""Whether a path is the console's."""
 
 Check = Callable[[Scope, Headers], Awaitable[ASGIApp | None]]
 """Looks at a request; returns what answers it in our stead, or None to let it pass."""
@@ -79,12 +87,19 @@ class Gate:
     """The checks in front of an application."""
 
     def __init__(
-        self, app: ASGIApp, *, allowed_hosts: frozenset[str], body_bytes_max: int, find_holder: FindHolder
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: frozenset[str],
+        body_bytes_max: int,
+        find_holder: FindHolder,
+        is_console: IsConsole = lambda _path: False,
     ) -> None:
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._find_holder = find_holder
+        self._is_console = is_console
         self._checks: tuple[Check, ...] = (self._check_host, self._check_origin, self._check_token, self._check_length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,14 +130,21 @@ class Gate:
         )
 
     async def _check_origin(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        origin = headers.get("origin")
-        if scope["method"] in SAFE_METHODS or origin is None or same_origin(origin, headers.get("host", "")):
+        """Refuse what a browser sends for another site's page; by either of the two headers in which it says so."""
+        if scope["method"] in SAFE_METHODS:
             return None
-        return problems.answer(HTTPStatus.FORBIDDEN, f"expected our own Origin, got {origin[:100]!r}")
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        if origin is not None and not same_origin(origin, headers.get("host", "")):
+            return problems.answer(HTTPStatus.FORBIDDEN, f"expected our own Origin, got {origin[:100]!r}")
+        if site not in _OWN_SITES:
+            return problems.answer(
+                HTTPStatus.FORBIDDEN, f"expected a request of our own pages, got one of {site[:20]!r}"
+            )
+        return None
 
     async def _check_token(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         needed = needed_scope(scope["method"], scope["path"])
-        if needed is None:
+        if needed is None or self._is_console(scope["path"]):
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
         holder = await run_in_threadpool(self._find_holder, secret.strip()) if kind.lower() == "bearer" else None

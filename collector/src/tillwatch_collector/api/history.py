@@ -7,14 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from tillwatch_collector.api.actor import Seen
 from tillwatch_collector.api.context import Context
 from tillwatch_collector.api.paging import QueryMoment, QueryText
 from tillwatch_collector.api.problems import FieldError, Problem, missing
 from tillwatch_collector.domain import plot
 from tillwatch_collector.domain.history import HELD_S, SERIES_MAX
 from tillwatch_collector.domain.plot import PlotRefused, Point, Window
-from tillwatch_collector.store.inventory import Inventory
 from tillwatch_collector.store.plots import KnownSeries, Plots, series_view
+from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.views import HistoryView, PointView, SeriesHistory, SeriesView
 
 router = APIRouter(prefix="/api/v1", tags=["history"])
@@ -24,10 +25,10 @@ SERIES_AT_ONCE_MAX = 32
 
 
 @router.get("/terminals/{terminal_id}/series")
-def list_series(context: Context, terminal_id: str) -> list[SeriesView]:
+def list_series(context: Context, seen: Seen, terminal_id: str) -> list[SeriesView]:
     """List what is measured on a terminal, with units."""
     with context.store.reading() as connection:
-        if Inventory(connection).terminal(terminal_id) is None:
+        if not Queries(connection, seen).sees_terminal(terminal_id):
             raise missing("terminal", terminal_id)
         return [series_view(series) for series in Plots(connection).series(terminal_id)]
 
@@ -43,7 +44,9 @@ class _HistoryQuery(BaseModel):
 
 
 @router.get("/terminals/{terminal_id}/history")
-def get_history(context: Context, terminal_id: str, asked: Annotated[_HistoryQuery, Query()]) -> HistoryView:
+def get_history(
+    context: Context, seen: Seen, terminal_id: str, asked: Annotated[_HistoryQuery, Query()]
+) -> HistoryView:
     """Show how measures went: for each step that has something the least, the mean and the greatest value.
 
     `from` and `to` are times with their zone, by default the last 24 hours; `step` is in seconds, by default what gives
@@ -51,7 +54,7 @@ def get_history(context: Context, terminal_id: str, asked: Annotated[_HistoryQue
     the terminal's come, if they are few. A step without anything is left out.
     """
     with context.store.reading() as connection:
-        if Inventory(connection).terminal(terminal_id) is None:
+        if not Queries(connection, seen).sees_terminal(terminal_id):
             raise missing("terminal", terminal_id)
         plots = Plots(connection)
         since = plots.samples_since()

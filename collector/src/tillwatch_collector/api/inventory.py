@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
+from tillwatch_collector.api.actor import By, Seen
 from tillwatch_collector.api.context import Context, Reading, WebContext
 from tillwatch_collector.api.paging import PageQuery, QueryText, SortText, paging
 from tillwatch_collector.api.problems import FieldError, Problem, missing
@@ -23,9 +24,10 @@ from tillwatch_collector.domain.inventory import (
     changed,
     parse_terminals,
 )
+from tillwatch_collector.flows import inventory as describing
 from tillwatch_collector.imports import import_terminals
 from tillwatch_collector.store.inventory import Inventory, Put, RowReport
-from tillwatch_collector.store.queries import TerminalFilter
+from tillwatch_collector.store.queries import Queries, TerminalFilter
 from tillwatch_collector.store.views import EventView, MerchantView, Page, StoreView, TerminalDetail, TerminalView
 
 router = APIRouter(prefix="/api/v1", tags=["inventory"])
@@ -47,37 +49,40 @@ def list_merchants(reading: Reading, asked: Annotated[_MerchantsQuery, Query()])
 
 
 @router.get("/merchants/{merchant_id}")
-def get_merchant(context: Context, merchant_id: str) -> Merchant:
+def get_merchant(context: Context, seen: Seen, merchant_id: str) -> Merchant:
     """Show one merchant."""
     with context.store.reading() as connection:
-        found = Inventory(connection).merchant(merchant_id)
+        sees = Queries(connection, seen).sees_merchant(merchant_id)
+        found = Inventory(connection).merchant(merchant_id) if sees else None
     if found is None:
         raise missing("merchant", merchant_id)
     return found
 
 
 @router.post("/merchants", status_code=HTTPStatus.CREATED)
-def create_merchant(context: Context, merchant: Merchant) -> Merchant:
+def create_merchant(context: Context, merchant: Merchant, by: By, seen: Seen) -> Merchant:
     """Describe a new merchant."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.merchant(merchant.merchant_id), "merchant", merchant.merchant_id)
-        inventory.put_merchant(merchant, context.now())
+        describing.put_merchant(repository, merchant, actor=by.actor, now=by.now, within=seen)
     return merchant
 
 
 @router.put("/merchants/{merchant_id}", responses=_CREATED)
-def put_merchant(context: Context, merchant_id: str, merchant: Merchant, response: Response) -> Merchant:
+def put_merchant(
+    context: Context, merchant_id: str, merchant: Merchant, response: Response, *, by: By, seen: Seen
+) -> Merchant:
     """Describe a merchant whole, new or known."""
     _expect_same("merchant_id", merchant_id, merchant.merchant_id)
     with context.store.transaction() as repository:
-        put = Inventory(repository.connection).put_merchant(merchant, context.now())
+        put = describing.put_merchant(repository, merchant, actor=by.actor, now=by.now, within=seen)
     _say_created(response, put)
     return merchant
 
 
 @router.patch("/merchants/{merchant_id}")
-def change_merchant(context: Context, merchant_id: str, change: MerchantChange) -> Merchant:
+def change_merchant(context: Context, merchant_id: str, change: MerchantChange, by: By, seen: Seen) -> Merchant:
     """Change some of a merchant."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
@@ -85,7 +90,7 @@ def change_merchant(context: Context, merchant_id: str, change: MerchantChange) 
         if before is None:
             raise missing("merchant", merchant_id)
         after = changed(before, change)
-        inventory.put_merchant(after, context.now())
+        describing.put_merchant(repository, after, actor=by.actor, now=by.now, within=seen)
     return after
 
 
@@ -105,35 +110,38 @@ def list_stores(reading: Reading, asked: Annotated[_StoresQuery, Query()]) -> Pa
 
 
 @router.get("/stores/{store_id}")
-def get_store(context: Context, store_id: str) -> Store:
+def get_store(context: Context, seen: Seen, store_id: str) -> Store:
     """Show one store."""
     with context.store.reading() as connection:
-        found = Inventory(connection).store(store_id)
+        sees = Queries(connection, seen).sees_store(store_id)
+        found = Inventory(connection).store(store_id) if sees else None
     if found is None:
         raise missing("store", store_id)
     return found
 
 
 @router.post("/stores", status_code=HTTPStatus.CREATED)
-def create_store(context: Context, store: Store) -> Store:
+def create_store(context: Context, store: Store, by: By, seen: Seen) -> Store:
     """Describe a new store."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.store(store.store_id), "store", store.store_id)
-        inventory.put_store(store, context.now())
+        describing.put_store(repository, store, actor=by.actor, now=by.now, within=seen)
     return store
 
 
 @router.put("/stores/{store_id}", responses=_CREATED)
-def put_store(context: Context, store_id: str, store: Store, response: Response) -> Store:
+def put_store(context: Context, store_id: str, store: Store, response: Response, *, by: By, seen: Seen) -> Store:
     """Describe a store whole, new or known."""
     _expect_same("store_id", store_id, store.store_id)
-    _say_created(response, _put_store(context, store))
+    with context.store.transaction() as repository:
+        put = describing.put_store(repository, store, actor=by.actor, now=by.now, within=seen)
+    _say_created(response, put)
     return store
 
 
 @router.patch("/stores/{store_id}")
-def change_store(context: Context, store_id: str, change: StoreChange) -> Store:
+def change_store(context: Context, store_id: str, change: StoreChange, by: By, seen: Seen) -> Store:
     """Change some of a store."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
@@ -141,17 +149,8 @@ def change_store(context: Context, store_id: str, change: StoreChange) -> Store:
         if before is None:
             raise missing("store", store_id)
         after = changed(before, change)
-        # Marks first: who judges holds them before the tickets whose due times the store's calendar makes others.
-        repository.facts.mark(inventory.terminals_of(store_id))
-        inventory.put_store(after, context.now())
+        describing.put_store(repository, after, actor=by.actor, now=by.now, within=seen)
     return after
-
-
-def _put_store(context: WebContext, store: Store) -> Put:
-    with context.store.transaction() as repository:
-        inventory = Inventory(repository.connection)
-        repository.facts.mark(inventory.terminals_of(store.store_id))
-        return inventory.put_store(store, context.now())
 
 
 # --- terminals
@@ -197,28 +196,29 @@ def list_events(reading: Reading, terminal_id: str, asked: Annotated[_EventsQuer
 
 
 @router.post("/terminals", status_code=HTTPStatus.CREATED)
-def create_terminal(context: Context, terminal: Terminal) -> Terminal:
+def create_terminal(context: Context, terminal: Terminal, by: By, seen: Seen) -> Terminal:
     """Describe a new terminal; one that was heard already is known, and is changed by PUT or PATCH."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.terminal(terminal.terminal_id), "terminal", terminal.terminal_id)
-        inventory.put_terminal(terminal, context.now())
+        describing.put_terminal(repository, terminal, actor=by.actor, now=by.now, within=seen)
     return terminal
 
 
 @router.put("/terminals/{terminal_id}", responses=_CREATED)
-def put_terminal(context: Context, terminal_id: str, terminal: Terminal, response: Response) -> Terminal:
+def put_terminal(
+    context: Context, terminal_id: str, terminal: Terminal, response: Response, *, by: By, seen: Seen
+) -> Terminal:
     """Describe a terminal whole, new or known."""
     _expect_same("terminal_id", terminal_id, terminal.terminal_id)
     with context.store.transaction() as repository:
-        put = Inventory(repository.connection).put_terminal(terminal, context.now())
-        repository.facts.mark((terminal_id,))
+        put = describing.put_terminal(repository, terminal, actor=by.actor, now=by.now, within=seen)
     _say_created(response, put)
     return terminal
 
 
 @router.patch("/terminals/{terminal_id}")
-def change_terminal(context: Context, terminal_id: str, change: TerminalChange) -> Terminal:
+def change_terminal(context: Context, terminal_id: str, change: TerminalChange, by: By, seen: Seen) -> Terminal:
     """Change some of a terminal: its store, its life cycle."""
     with context.store.transaction() as repository:
         inventory = Inventory(repository.connection)
@@ -226,8 +226,7 @@ def change_terminal(context: Context, terminal_id: str, change: TerminalChange) 
         if before is None:
             raise missing("terminal", terminal_id)
         after = changed(before, change)
-        inventory.put_terminal(after, context.now())
-        repository.facts.mark((terminal_id,))
+        describing.put_terminal(repository, after, actor=by.actor, now=by.now, within=seen)
     return after
 
 
@@ -253,27 +252,31 @@ _CSV_BODY: dict[str, Any] = {
 
 
 @router.post("/terminals/import", openapi_extra=_CSV_BODY)
-async def post_import(context: Context, request: Request, asked: Annotated[_ImportQuery, Query()]) -> ImportReport:
+async def post_import(
+    context: Context, request: Request, asked: Annotated[_ImportQuery, Query()], by: By, seen: Seen
+) -> ImportReport:
     """Import terminals from CSV. Good rows land though others are refused; `dry_run` only says what would happen.
 
     Columns, in any order, named by the first line: terminal_id, store_id, brand, model, serial_number, purchase_date,
     life_cycle. An empty cell says nothing: what is known stays.
     """
+    if not seen.everywhere:
+        raise Problem(HTTPStatus.FORBIDDEN, "expected a token that is narrowed to nothing")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/csv":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected a body of text/csv, got {kind[:80]!r}")
     body = await request.body()
-    return await run_in_threadpool(_import_csv, context, body, dry_run=asked.dry_run)
+    return await run_in_threadpool(_import_csv, context, body, by.actor, dry_run=asked.dry_run)
 
 
-def _import_csv(context: WebContext, body: bytes, *, dry_run: bool) -> ImportReport:
+def _import_csv(context: WebContext, body: bytes, by: str, *, dry_run: bool) -> ImportReport:
     try:
         rows = parse_terminals(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "expected CSV in UTF-8, got another encoding") from None
     except ImportRefused as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-    reports = import_terminals(context.store, rows, context.now(), dry_run=dry_run)
+    reports = import_terminals(context.store, rows, context.now(), by=by, dry_run=dry_run)
     outcomes = [report.outcome for report in reports]
     counts = {outcome: outcomes.count(outcome) for outcome in ImportOutcome}
     return ImportReport(dry_run=dry_run, counts=counts, rows=reports)

@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
 from tillwatch_collector.api.context import Context
+from tillwatch_collector.api.narrowing import WHOLE_FLEET
 
 router = APIRouter(tags=["operations"])
 
@@ -37,7 +38,7 @@ def readyz(context: Context, response: Response) -> ReadyReport:
     return ReadyReport(ready=readiness.ready, checks=readiness.checks)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, dependencies=[WHOLE_FLEET])
 def metrics(context: Context) -> Response:
     """Show all counts, as Prometheus reads them."""
     return Response(generate_latest(context.registry), media_type=CONTENT_TYPE_LATEST)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from tillwatch_collector.api.actor import By
 from tillwatch_collector.api.context import Context, Reading, WebContext
+from tillwatch_collector.api.narrowing import WHOLE_FLEET_TO_CHANGE
 from tillwatch_collector.api.paging import PageQuery, QueryText, paging
 from tillwatch_collector.api.problems import FieldError, Problem, missing
 from tillwatch_collector.domain.choosing import QUERY_CHARS_MAX
@@ -44,7 +45,7 @@ from tillwatch_protocol.job import JobState
 from tillwatch_protocol.release import TargetPath
 from tillwatch_protocol.vocabulary import TerminalId
 
-router = APIRouter(prefix="/api/v1/rollouts", tags=["rollouts"])
+router = APIRouter(prefix="/api/v1/rollouts", tags=["rollouts"], dependencies=[WHOLE_FLEET_TO_CHANGE])
 
 RETRIED_MAX = 500
 """Terminals of one request; more are a clone."""

@@ -103,7 +103,7 @@ def restore(
     say(f"{kept.manifest.rows} rows of {kept.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC are back")
     if ticket_id is not None:
         say(f"ticket {ticket_id} says so")
-    warn("tokens revoked since the backup are valid again: see `tillwatch-collector token list`")
+    warn("tokens revoked and people disabled since the backup may come in again: see `token list` and `person list`")
 
 
 def _settings(path: Path | None) -> CollectorConfig:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from tillwatch_collector.cli.options import ConfigOption, JsonOption, LimitOption, SearchOption, now, opened
+from tillwatch_collector.cli.options import ConfigOption, JsonOption, LimitOption, SearchOption, author, now, opened
 from tillwatch_collector.cli.output import say, say_json, say_models, say_table, warn
 from tillwatch_collector.domain.inventory import (
     ImportOutcome,
@@ -27,6 +27,7 @@ from tillwatch_collector.domain.inventory import (
     parse_terminals,
 )
 from tillwatch_collector.errors import CallerError
+from tillwatch_collector.flows import inventory as describing
 from tillwatch_collector.imports import import_terminals
 from tillwatch_collector.store.inventory import Inventory, RowReport
 from tillwatch_collector.store.queries import Paging, Queries, TerminalFilter
@@ -92,7 +93,7 @@ def add_merchant(
     with opened(config) as store, store.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.merchant(merchant_id), "merchant", merchant_id)
-        inventory.put_merchant(merchant, now())
+        describing.put_merchant(repository, merchant, actor=_actor(), now=now())
     say(f"merchant {merchant_id} created")
 
 
@@ -103,7 +104,7 @@ def set_merchant(merchant_id: str, *, name: NameOption = None, config: ConfigOpt
     with opened(config) as store, store.transaction() as repository:
         inventory = Inventory(repository.connection)
         before = _expect_known(inventory.merchant(merchant_id), "merchant", merchant_id)
-        put = inventory.put_merchant(_after(before, change), now())
+        put = describing.put_merchant(repository, _after(before, change), actor=_actor(), now=now())
     say(f"merchant {merchant_id} {put}")
 
 
@@ -153,7 +154,7 @@ def add_store(
     with opened(config) as database, database.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.store(store_id), "store", store_id)
-        inventory.put_store(store, now())
+        describing.put_store(repository, store, actor=_actor(), now=now())
     say(f"store {store_id} created")
 
 
@@ -190,8 +191,7 @@ def set_store(
     with opened(config) as database, database.transaction() as repository:
         inventory = Inventory(repository.connection)
         before = _expect_known(inventory.store(store_id), "store", store_id)
-        repository.facts.mark(inventory.terminals_of(store_id))
-        put = inventory.put_store(_after(before, change), now())
+        put = describing.put_store(repository, _after(before, change), actor=_actor(), now=now())
     say(f"store {store_id} {put}")
 
 
@@ -240,7 +240,7 @@ def add_terminal(
     with opened(config) as store, store.transaction() as repository:
         inventory = Inventory(repository.connection)
         _expect_new(inventory.terminal(terminal_id), "terminal", terminal_id)
-        inventory.put_terminal(terminal, now())
+        describing.put_terminal(repository, terminal, actor=_actor(), now=now())
     say(f"terminal {terminal_id} created")
 
 
@@ -269,8 +269,7 @@ def set_terminal(
     with opened(config) as store, store.transaction() as repository:
         inventory = Inventory(repository.connection)
         before = _expect_known(inventory.terminal(terminal_id), "terminal", terminal_id)
-        put = inventory.put_terminal(_after(before, change), now())
-        repository.facts.mark((terminal_id,))
+        put = describing.put_terminal(repository, _after(before, change), actor=_actor(), now=now())
     say(f"terminal {terminal_id} {put}")
 
 
@@ -314,7 +313,7 @@ def import_file(
         opened(config) as store,
         typer.progressbar(length=len(rows), label="importing", file=sys.stderr) as progress,
     ):
-        reports = import_terminals(store, rows, now(), dry_run=dry_run, advanced=progress.update)
+        reports = import_terminals(store, rows, now(), by=_actor(), dry_run=dry_run, advanced=progress.update)
     refused = [report for report in reports if report.outcome is ImportOutcome.REFUSED]
     counts = {outcome: sum(report.outcome is outcome for report in reports) for outcome in ImportOutcome}
     if as_json:
@@ -417,3 +416,7 @@ def _expect_known(existing: ModelT | None, what: str, name: str) -> ModelT:
     if existing is None:
         raise NotKnown(f"there is no {what} {name}")
     return existing
+
+
+def _actor() -> str:
+    return author(None).actor

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tillwatch_collector.cli.options import ConfigOption, JsonOption, LimitOption, now, opened
 from tillwatch_collector.cli.output import say, say_json, say_models, warn
 from tillwatch_collector.domain.maintenance import Maintenance, MaintenanceRefused, Scope
+from tillwatch_collector.flows import maintenance as upholding
 from tillwatch_collector.store.maintenance import MaintenanceFilter
 from tillwatch_collector.store.queries import Paging, Queries
 
@@ -47,7 +48,7 @@ def add(
     asked = _described(*named[0], starts_at=starts_at, ends_at=ends_at, weekly=weekly, reason=reason)
     with opened(config) as store:
         with store.transaction() as repository:
-            added = repository.maintenance.add(asked, actor=_actor(), now=now())
+            added = upholding.add(repository, asked, actor=_actor(), now=now())
         with store.reading() as connection:
             shown = Queries(connection).maintenance(added, now())
     if as_json:
@@ -62,7 +63,7 @@ def add(
 def cancel(maintenance_id: int, *, reason: ReasonOption, config: ConfigOption = None) -> None:
     """End a span before its time; what fails is told at once."""
     with opened(config) as store, store.transaction() as repository:
-        repository.maintenance.cancel(maintenance_id, actor=_actor(), reason=reason, now=now())
+        upholding.cancel(repository, maintenance_id, actor=_actor(), reason=reason, now=now())
     say(f"maintenance {maintenance_id}: cancelled")
 
 

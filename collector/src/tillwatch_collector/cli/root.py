@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from tillwatch_collector.cli import (
+    audit,
     backup,
+    commanding,
     inventory,
     maintenance,
     notify,
     outages,
+    people,
     pki,
     releases,
     rollouts,
@@ -34,7 +37,9 @@ for command in (serving.serve, serving.migrate, serving.ingest, serving.tick, se
     commands.command()(command)
 commands.command()(backup.backup)
 commands.command()(backup.restore)
+commands.command()(commanding.command)
 commands.add_typer(pki.commands, name="pki")
+commands.add_typer(people.commands, name="person")
 commands.add_typer(tokens.commands, name="token")
 commands.add_typer(inventory.commands, name="inventory")
 commands.add_typer(tickets.commands, name="ticket")
@@ -43,6 +48,7 @@ commands.add_typer(maintenance.commands, name="maintenance")
 commands.add_typer(notify.commands, name="notify")
 commands.add_typer(releases.commands, name="release")
 commands.add_typer(rollouts.commands, name="rollout")
+commands.add_typer(audit.commands, name="audit")
 
 
 def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands a flag over by position

@@ -1,18 +1,19 @@
 """Running the collector: `serve`, its roles alone, and `migrate`."""
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tillwatch_collector import app
+from tillwatch_collector import app, roster
 from tillwatch_collector.broker import HANDOVER_FILE
 from tillwatch_collector.cli.options import ConfigOption, opened, settings
 from tillwatch_collector.cli.output import say, warn
 from tillwatch_collector.config import CollectorConfig
-from tillwatch_collector.roles import Role
-from tillwatch_collector.store.inventory import Tokens
+from tillwatch_collector.people import welcome_link
+from tillwatch_collector.roles import DUTIES, Role
 from tillwatch_collector.store.session import Store
 
 LogOption = Annotated[
@@ -31,7 +32,7 @@ def serve(config: ConfigOption = None, log_level: LogOption = "info") -> None:
     """
     _log_at(log_level)
     used = settings(config)
-    app.serve(used, lambda address: _announce(used, config, address))
+    app.serve(used, lambda address: _announce(used, address))
 
 
 def ingest(config: ConfigOption = None, log_level: LogOption = "info") -> None:
@@ -69,7 +70,7 @@ def _run_apart(role: Role, config: Path | None, log_level: str) -> None:
     _log_at(log_level)
     used = settings(config)
     process = app.process_named(used, role)
-    app.run(used, role, lambda address: say(f"{process} listening on {address}"))
+    app.run(used, role, lambda address: _announce_apart(used, role, process, address))
 
 
 def _log_at(level: str) -> None:
@@ -81,20 +82,26 @@ def _log_at(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _announce(used: CollectorConfig, config: object, address: str) -> None:
+def _announce(used: CollectorConfig, address: str) -> None:
     say(f"listening on {address}")
     if used.broker is None:
         warn(f"no [broker] is set: an embedded one runs for trying out, see {used.data_dir / HANDOVER_FILE}")
-    if not _has_token(used):
-        with_config = f" --config {config}" if config else ""
-        warn(f"no token yet: tillwatch-collector token create --name me --scope read{with_config}")
-        warn(f"then open {address}/?token=...")
+    _invite_first(used, address)
 
 
-def _has_token(used: CollectorConfig) -> bool:
+def _announce_apart(used: CollectorConfig, role: Role, process: str, address: str) -> None:
+    say(f"{process} listening on {address}")
+    if DUTIES[role].pages:
+        _invite_first(used, address)
+
+
+def _invite_first(used: CollectorConfig, address: str) -> None:
+    """Say how the first person comes in, while there is no admin."""
     store = Store.open(used.database_url_used)
     try:
-        with store.reading() as connection:
-            return bool(Tokens(connection).all())
+        invited = roster.first_link(store, datetime.now(UTC))
     finally:
         store.close()
+    if invited is not None:
+        say(f"nobody can sign in yet: open {welcome_link(used.notify.base_url or address, invited.key)}")
+        warn("whoever opens it becomes the first admin; it opens once, within 24 hours, until the next start")

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tillwatch_collector.flows.ingest import IngestEffects
 from tillwatch_protocol import codec, topics
+from tillwatch_protocol.command import Command
 from tillwatch_protocol.errors import PeerError
 from tillwatch_protocol.job import JobMessage
 from tillwatch_protocol.process import Canary, ProcessLife, ProcessState
@@ -33,6 +34,11 @@ def acks(effects: IngestEffects, now: datetime) -> list[Outgoing]:
 def jobs(messages: Iterable[JobMessage]) -> list[Outgoing]:
     """Return what terminals are told of their jobs."""
     return [_outgoing(topics.JOBS, message.terminal_id, message) for message in messages]
+
+
+def commands(messages: Iterable[Command]) -> list[Outgoing]:
+    """Return what terminals are asked to do."""
+    return [_outgoing(topics.COMMANDS, message.terminal_id, message) for message in messages]
 
 
 def announce(process: str, collector_epoch: int) -> Outgoing:

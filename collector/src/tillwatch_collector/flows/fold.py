@@ -7,7 +7,7 @@ Nothing here asks the database about a single message. Folding is deterministic 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from tillwatch_collector.domain import epoch, ranges
 from tillwatch_collector.domain.identity import SWITCHES, Sighting, heard, switched
@@ -32,7 +32,7 @@ from tillwatch_collector.store.facts import (
     StreamFacts,
     StreamKey,
 )
-from tillwatch_protocol.event import Event, EventBatch
+from tillwatch_protocol.event import Event, EventBatch, EventKind
 from tillwatch_protocol.heartbeat import Heartbeat, Presence, PresenceState
 from tillwatch_protocol.scrub import scrubbed
 
@@ -266,7 +266,8 @@ class Fold:
             stored = self._digests.get((*key, event.event_seq))
             if stored is None and not ranges.holds(here, event.event_seq):
                 detail = scrubbed(event.detail) if event.detail else event.detail
-                new.append(NewEvent((*key, event.event_seq), event, detail, digest, letter.received_at))
+                key_of, answer = (*key, event.event_seq), _answer(event)
+                new.append(NewEvent(key_of, event, detail, digest, letter.received_at, answer))
             elif stored is not None and stored != digest:
                 said = f"event {event.event_seq} is stored with other content ({stored}); got {digest}"
                 refusals.append(Refusal(place=letter.place, error="EventConflict", said=said))
@@ -317,3 +318,14 @@ def _recorded(ledger: StreamLedger, batch: EventBatch, new: Sequence[Event]) -> 
 
 def _gaps(ledger: StreamLedger) -> dict[str, Ranges]:
     return {"dropped": ledger.dropped, "lost": ledger.lost}
+
+
+def _answer(event: Event) -> dict[str, Any] | None:
+    """Return what an event says of a command, its texts scrubbed; only an answer says anything."""
+    if event.command is None or event.kind not in {EventKind.COMMAND_DONE, EventKind.COMMAND_REFUSED}:
+        return None
+    said = event.command.model_dump(mode="json", exclude_none=True)
+    for finding in said.get("diagnosis", {}).get("findings", ()):
+        if "found" in finding:
+            finding["found"] = scrubbed(finding["found"])
+    return said

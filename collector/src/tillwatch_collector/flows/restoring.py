@@ -6,6 +6,8 @@ a backup back says so at once, in the same transaction: the epoch rises above th
 since terminals may be further than it knows, and the one ticket for it is opened, or noted on if agents' word had
 opened it already.
 
+The audit log goes on from the backup's last line, with one that says what happened.
+
 A change violates this when a restored database can be served without its ticket, or drives a rollout that nobody has
 resumed.
 """
@@ -35,6 +37,8 @@ def note_restored(repository: Repository, policy: Policy, *, made_at: datetime, 
     """Raise the epoch, pause all rollouts, open the ticket; `salt` is random, of `process.EPOCH_SALT_BITS`."""
     epoch_then = repository.epoch()
     risen = epochs.rise_above(repository, epoch_then, salt, now)
+    detail = {"backup_made_at": made_at, "epoch_then": epoch_then}
+    repository.audit.record(now, actor=MACHINE, action="restored", subject="database", detail=detail)
     rollouts.pause_all(repository, RESTORED_REASON, {"backup_made_at": made_at.isoformat()}, now)
     rule = policy.rule(RESTORED.code)
     if not rule.ticket:

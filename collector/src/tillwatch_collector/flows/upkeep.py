@@ -44,6 +44,9 @@ class Chore(StrEnum):
     MAINTENANCE = "maintenance"
     ROLLOUTS = "rollouts"
     QUARANTINE = "quarantine"
+    COMMANDS = "commands"
+    SESSIONS = "sessions"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,4 +106,7 @@ class Upkeep:
             Chore.MAINTENANCE: lambda: disposal.maintenance() or None,
             Chore.ROLLOUTS: lambda: disposal.rollouts() or None,
             Chore.QUARANTINE: lambda: disposal.quarantine(kept.quarantine_rows_max) or None,
+            Chore.COMMANDS: lambda: disposal.commands() or None,
+            Chore.SESSIONS: lambda: disposal.sessions(now) or None,
+            Chore.AUDIT: lambda: disposal.audit(now) or None,
         }

@@ -42,6 +42,7 @@ from tillwatch_collector.store import bulk, schema, tables
 from tillwatch_collector.store.archive import Archive, BackupUnusable, Manifest, TableShape
 from tillwatch_collector.store.columns import Utc
 from tillwatch_collector.store.history import make_day_table
+from tillwatch_collector.store.people import ATTEMPT, INVITATION, SESSION
 from tillwatch_collector.store.processes import PROCESS, Processes
 from tillwatch_collector.store.repository import EPOCH, LEASE
 
@@ -171,8 +172,13 @@ def _clear(connection: Connection) -> None:
 
 
 def _let_go(connection: Connection, now: datetime) -> None:
-    """Forget who ran when the backup was made: a holder of the lease could otherwise go on with its number."""
-    connection.execute(delete(PROCESS))
+    """Forget who ran when the backup was made, and who was signed in.
+
+    A holder of the lease could otherwise go on with its number, and a session or a link that has ended since would open
+    again.
+    """
+    for table in (PROCESS, SESSION, INVITATION, ATTEMPT):
+        connection.execute(delete(table))
     connection.execute(update(LEASE).values(fencing_no=LEASE.c.fencing_no + 1, expires_at=now))
 
 

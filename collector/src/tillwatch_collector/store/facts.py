@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
 
+from tillwatch_collector.domain.command import Outcome
 from tillwatch_collector.domain.identity import Sighting
 from tillwatch_collector.domain.level import Beat, LevelHead, PresenceHead
 from tillwatch_collector.domain.ranges import Ranges, union
@@ -21,7 +22,7 @@ from tillwatch_collector.store import bulk, tables
 from tillwatch_collector.store.faults import REFUSALS, refused
 from tillwatch_collector.store.statements import THESE, Among, chunked, insert_missing, these, upsert
 from tillwatch_collector.store.tables import table_of
-from tillwatch_protocol.event import Event
+from tillwatch_protocol.event import Event, EventKind
 
 StreamKey = tuple[str, str]
 """(`terminal_id`, `stream_id`)."""
@@ -30,6 +31,7 @@ EventKey = tuple[str, str, int]
 TERMINAL = table_of(tables.TerminalRow)
 STREAM = table_of(tables.StreamRow)
 EVENT = table_of(tables.EventRow)
+COMMAND = table_of(tables.CommandRow)
 GAP = table_of(tables.EventGapRow)
 LEVEL = table_of(tables.LevelRow)
 PRESENCE = table_of(tables.PresenceRow)
@@ -78,6 +80,10 @@ _TO_MARK = (
     .with_for_update()
     .cte("to_mark")
 )
+_ANSWER = update(COMMAND).where(
+    COMMAND.c.command_id == bindparam("of_command_id"), COMMAND.c.terminal_id == bindparam("of_terminal_id")
+)
+"""Whoever asked finds the answer; one to a command that this database does not know changes nothing."""
 _MARK = update(SIGHTING).where(SIGHTING.c.terminal_id.in_(select(_TO_MARK.c.terminal_id))).values(marked=True)
 
 
@@ -108,6 +114,8 @@ class NewEvent(NamedTuple):
     detail: str | None
     digest: str
     received_at: datetime
+    command: dict[str, Any] | None = None
+    """What it says of a command, scrubbed."""
 
 
 class NewPresence(NamedTuple):
@@ -257,6 +265,8 @@ class Facts:
         """Write events that are not stored."""
         if events:
             self._connection.execute(insert(EVENT), [_event_row(event) for event in events])
+        if answers := [_answer_row(event) for event in events if event.command]:
+            self._connection.execute(_ANSWER, answers)
 
     def save_presences(self, presences: dict[StreamKey, NewPresence]) -> None:
         """Write the newest presences."""
@@ -353,7 +363,22 @@ def _event_row(new: NewEvent) -> dict[str, Any]:
         "code": event.code,
         "detail": new.detail,
         "job": event.job.model_dump(mode="json", exclude_none=True) if event.job else None,
+        "command": new.command,
         "happened_at": event.happened_at,
         "received_at": new.received_at,
         "digest": new.digest,
+    }
+
+
+def _answer_row(new: NewEvent) -> dict[str, Any]:
+    terminal_id, stream_id, event_seq = new.key
+    said = new.command or {}
+    return {
+        "of_command_id": said["command_id"],
+        "of_terminal_id": terminal_id,
+        "stream_id": stream_id,
+        "event_seq": event_seq,
+        "answered_at": new.received_at,
+        "outcome": Outcome.DONE if new.event.kind == EventKind.COMMAND_DONE else Outcome.REFUSED,
+        "detail": said.get("reason"),
     }

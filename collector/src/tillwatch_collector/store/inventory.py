@@ -23,6 +23,7 @@ from tillwatch_collector.domain.inventory import (
     Terminal,
     decide,
 )
+from tillwatch_collector.domain.permission import EVERYWHERE, Within
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.store import tables
 from tillwatch_collector.store.sla import SlaRows
@@ -83,6 +84,7 @@ class Token:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    within: Within = EVERYWHERE
 
 
 class Inventory:
@@ -207,6 +209,8 @@ class Tokens:
                 name=token.name,
                 secret_sha256=fingerprint,
                 scopes=[str(scope) for scope in token.scopes],
+                merchant_ids=sorted(token.within.merchant_ids),
+                store_ids=sorted(token.within.store_ids),
                 created_at=token.created_at,
                 expires_at=token.expires_at,
                 revoked_at=token.revoked_at,
@@ -218,7 +222,7 @@ class Tokens:
         token = next(iter(self._found(_token.c.secret_sha256 == fingerprint)), None)
         if token is None or token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             return None
-        return Principal(token_id=token.token_id, name=token.name, scopes=token.scopes)
+        return Principal(token_id=token.token_id, name=token.name, scopes=token.scopes, within=token.within)
 
     def all(self) -> tuple[Token, ...]:
         """List all tokens, the newest last."""
@@ -273,4 +277,5 @@ def _as_token(row: RowMapping) -> Token:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        within=Within(merchant_ids=frozenset(row["merchant_ids"]), store_ids=frozenset(row["store_ids"])),
     )

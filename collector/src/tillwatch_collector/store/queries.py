@@ -1,6 +1,8 @@
 """What the API and the console read. Every list is a page with a limit and the total; every sort ends in the key.
 
-Nothing here writes, and nothing here decides.
+Whoever asks sees what stands `within` their merchants and stores, in lists, totals and counts alike; what they do not
+see is not found. Nothing here writes, and nothing here decides.
+A change violates this when a statement is carried out without the conditions of `visibility` for what it shows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    Table,
     Text,
     and_,
     cast,
@@ -22,12 +25,14 @@ from sqlalchemy import (
     select,
 )
 
+from tillwatch_collector.domain.permission import EVERYWHERE, Within
 from tillwatch_collector.domain.rollout import RolloutState
 from tillwatch_collector.domain.rollout import actions_of as rollout_actions
 from tillwatch_collector.domain.ticket import Status, actions_of
 from tillwatch_collector.errors import CallerError
-from tillwatch_collector.store import tables, views
+from tillwatch_collector.store import tables, views, visibility
 from tillwatch_collector.store.maintenance import (
+    MAINTENANCE,
     MAINTENANCE_SORTS,
     MaintenanceFilter,
     maintenances_query,
@@ -41,6 +46,7 @@ from tillwatch_collector.store.notification_queries import (
 )
 from tillwatch_collector.store.outage_queries import (
     CHILD_SORTS,
+    OUTAGE,
     OUTAGE_SORTS,
     OutageFilter,
     children_query,
@@ -57,6 +63,7 @@ from tillwatch_collector.store.rollout_queries import (
     jobs_query,
     progress_query,
     rollouts_query,
+    rollouts_seen,
     steps_query,
     waves_of,
 )
@@ -100,6 +107,7 @@ _attachment = table_of(tables.AttachmentRow)
 
 _presence = func.coalesce(_standing.c.presence, "unknown")
 
+ProvedT = TypeVar("ProvedT", views.JournalView, views.OutageView)
 ViewT = TypeVar("ViewT", bound=View)
 
 
@@ -136,14 +144,16 @@ class TerminalFilter:
 
 
 class Queries:
-    """Read models over one transaction."""
+    """Read models over one transaction, as one person or program sees them."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, within: Within = EVERYWHERE) -> None:
+        self.within = within
+        self.connection = connection
 
     def merchants(self, paging: Paging, *, q: str | None = None) -> Page[views.MerchantView]:
         """List merchants."""
-        query = select(_merchant).where(*containing(q, _merchant.c.merchant_id, _merchant.c.name))
+        seen = visibility.of_merchant(self.within, _merchant.c.merchant_id)
+        query = select(_merchant).where(*containing(q, _merchant.c.merchant_id, _merchant.c.name), *seen)
         return self._page(views.MerchantView, query, paging, _MERCHANT_SORTS)
 
     def stores(
@@ -153,16 +163,32 @@ class Queries:
         query = select(_store).where(
             *equal({_store.c.merchant_id: merchant_id, _store.c.region: region}),
             *containing(q, _store.c.store_id, _store.c.name, _store.c.address),
+            *self._stores_seen,
         )
         return self._page(views.StoreView, query, paging, _STORE_SORTS)
 
     def terminals(self, chosen: TerminalFilter, paging: Paging) -> Page[views.TerminalView]:
         """List terminals."""
-        return self._page(views.TerminalView, _terminals_query(chosen), paging, _TERMINAL_SORTS)
+        query = _terminals_query(chosen).where(*self._terminals_seen)
+        return self._page(views.TerminalView, query, paging, _TERMINAL_SORTS)
+
+    def sees_merchant(self, merchant_id: str) -> bool:
+        """Whether there is such a merchant, for who asks."""
+        seen = visibility.of_merchant(self.within, _merchant.c.merchant_id)
+        return self._is(_merchant, _merchant.c.merchant_id == merchant_id, *seen)
+
+    def sees_store(self, store_id: str) -> bool:
+        """Whether there is such a store, for who asks."""
+        return self._is(_store, _store.c.store_id == store_id, *self._stores_seen)
+
+    def sees_terminal(self, terminal_id: str) -> bool:
+        """Whether there is such a terminal, for who asks."""
+        seen = visibility.of_terminal(self.within, _terminal.c.terminal_id)
+        return self._is(_terminal, _terminal.c.terminal_id == terminal_id, *seen)
 
     def terminal(self, terminal_id: str) -> views.TerminalDetail | None:
         """Tell all of one terminal."""
-        found = self._rows(_terminals_query(TerminalFilter(terminal_id=terminal_id)))
+        found = self._rows(_terminals_query(TerminalFilter(terminal_id=terminal_id)).where(*self._terminals_seen))
         if not found:
             return None
         mine = TicketFilter(subject_kind="terminal", subject_id=terminal_id, open=True)
@@ -176,24 +202,24 @@ class Queries:
 
     def tickets(self, chosen: TicketFilter, paging: Paging) -> Page[views.TicketView]:
         """List tickets."""
-        return self._page(views.TicketView, tickets_query(chosen), paging, TICKET_SORTS)
+        return self._page(views.TicketView, self._tickets_query(chosen), paging, TICKET_SORTS)
 
     def tickets_after(self, chosen: TicketFilter, count: int) -> tuple[views.TicketView, ...]:
         """Return the first of the chosen tickets by number: a part of an export."""
-        query = tickets_query(chosen).order_by(TICKET.c.ticket_id).limit(count)
+        query = self._tickets_query(chosen).order_by(TICKET.c.ticket_id).limit(count)
         return tuple(views.TicketView.model_validate(row) for row in self._rows(query))
 
     def count_tickets(self, chosen: TicketFilter) -> int:
         """Count the chosen tickets."""
-        return self._count(select(func.count()).select_from(tickets_query(chosen).subquery()))
+        return self._count(select(func.count()).select_from(self._tickets_query(chosen).subquery()))
 
     def has_ticket(self, ticket_id: int) -> bool:
-        """Whether there is such a ticket."""
-        return self._count(select(func.count()).select_from(TICKET).where(TICKET.c.ticket_id == ticket_id)) == 1
+        """Whether there is such a ticket, for who asks."""
+        return self._is(TICKET, TICKET.c.ticket_id == ticket_id, *self._tickets_seen)
 
     def ticket(self, ticket_id: int, now: datetime | None = None) -> views.TicketDetail | None:
         """Show one ticket and what hangs on it; with `now`, how its clocks stand."""
-        found = self._rows(tickets_query(TicketFilter(ticket_id=ticket_id, now=now)))
+        found = self._rows(self._tickets_query(TicketFilter(ticket_id=ticket_id, now=now)))
         if not found:
             return None
         (counts,) = self._rows(counts_query(ticket_id))
@@ -201,24 +227,25 @@ class Queries:
 
     def journal(self, ticket_id: int, paging: Paging) -> Page[views.JournalView]:
         """List what happened to a ticket, the first first."""
-        query = select(_journal).where(_journal.c.ticket_id == ticket_id)
-        return self._page(views.JournalView, query, paging, _JOURNAL_SORTS)
+        query = select(_journal).where(_journal.c.ticket_id == ticket_id, *self._of_ticket(_journal))
+        return self._proved(self._page(views.JournalView, query, paging, _JOURNAL_SORTS))
 
     def comments(self, ticket_id: int, paging: Paging, *, internal: bool | None = None) -> Page[views.CommentView]:
         """List what people said on a ticket, the first first."""
         is_internal = being({_comment.c.internal: internal})
-        query = select(_comment).where(_comment.c.ticket_id == ticket_id, *is_internal)
+        query = select(_comment).where(_comment.c.ticket_id == ticket_id, *is_internal, *self._of_ticket(_comment))
         return self._page(views.CommentView, query, paging, _COMMENT_SORTS)
 
     def attachments(self, ticket_id: int, paging: Paging) -> Page[views.AttachmentView]:
         """List the files of a ticket, without their content."""
         shown = (column for column in _attachment.c if column is not _attachment.c.content)
-        query = select(*shown).where(_attachment.c.ticket_id == ticket_id)
+        query = select(*shown).where(_attachment.c.ticket_id == ticket_id, *self._of_ticket(_attachment))
         return self._page(views.AttachmentView, query, paging, _ATTACHMENT_SORTS)
 
     def maintenances(self, chosen: MaintenanceFilter, paging: Paging) -> Page[views.MaintenanceView]:
         """List spans in which notification is muted, with how they stand at the filter's `now`."""
-        query = maintenances_query(self._connection, chosen)
+        seen = visibility.of_place(self.within, MAINTENANCE.c.scope_kind, MAINTENANCE.c.scope_id)
+        query = maintenances_query(self.connection, chosen).where(*seen)
         page = self._page(views.MaintenanceView, query, paging, MAINTENANCE_SORTS)
         shown = (one.model_copy(update={"mutes_until": mutes_until(one, chosen.now)}) for one in page.items)
         return page.model_copy(update={"items": tuple(shown)})
@@ -230,82 +257,89 @@ class Queries:
 
     def events(self, terminal_id: str, paging: Paging, *, code: str | None = None) -> Page[views.EventView]:
         """List a terminal's events, the latest first."""
-        query = select(_event).where(_event.c.terminal_id == terminal_id, *equal({_event.c.code: code}))
+        seen = visibility.of_terminal(self.within, _event.c.terminal_id)
+        query = select(_event).where(_event.c.terminal_id == terminal_id, *equal({_event.c.code: code}), *seen)
         return self._page(views.EventView, query, paging, _EVENT_SORTS)
 
     def quarantine(self, paging: Paging, *, terminal_id: str | None = None) -> Page[views.QuarantineView]:
         """List messages that could not be used, the latest first."""
-        query = select(_quarantine).where(*equal({_quarantine.c.terminal_id: terminal_id}))
+        seen = visibility.of_terminal(self.within, _quarantine.c.terminal_id)
+        query = select(_quarantine).where(*equal({_quarantine.c.terminal_id: terminal_id}), *seen)
         return self._page(views.QuarantineView, query, paging, _QUARANTINE_SORTS)
 
     def notifications(self, chosen: NotificationFilter, paging: Paging) -> Page[views.NotificationView]:
         """List messages to routes."""
-        return self._page(views.NotificationView, notifications_query(chosen), paging, NOTIFICATION_SORTS)
+        query = notifications_query(chosen).where(*visibility.nowhere(self.within))
+        return self._page(views.NotificationView, query, paging, NOTIFICATION_SORTS)
 
     def notification(self, notification_id: int) -> views.NotificationDetail | None:
         """Find one message, and all that it tells."""
-        found = self._rows(notifications_query(NotificationFilter(notification_id=notification_id)))
+        query = notifications_query(NotificationFilter(notification_id=notification_id))
+        found = self._rows(query.where(*visibility.nowhere(self.within)))
         if not found:
             return None
-        items = self._connection.execute(items_query(notification_id)).scalar_one()
+        items = self.connection.execute(items_query(notification_id)).scalar_one()
         return views.NotificationDetail(**found[0], items=items)
 
     def outages(self, chosen: OutageFilter, paging: Paging) -> Page[views.OutageView]:
         """List outages."""
-        return self._page(views.OutageView, outages_query(chosen), paging, OUTAGE_SORTS)
+        query = outages_query(chosen).where(*self._outages_seen)
+        return self._proved(self._page(views.OutageView, query, paging, OUTAGE_SORTS))
 
     def outage(self, outage_id: int) -> views.OutageView | None:
         """Find one outage."""
-        found = self._rows(outages_query(OutageFilter(outage_id=outage_id)))
-        return views.OutageView.model_validate(found[0]) if found else None
+        found = self.outages(OutageFilter(outage_id=outage_id), Paging(limit=1)).items
+        return found[0] if found else None
 
     def outage_children(self, outage_id: int, paging: Paging) -> Page[views.OutageChildView]:
         """List the terminals that an outage has hit."""
-        return self._page(views.OutageChildView, children_query(outage_id), paging, CHILD_SORTS)
+        query = children_query(outage_id).where(*visibility.in_store(self.within, _terminal.c.store_id))
+        return self._page(views.OutageChildView, query, paging, CHILD_SORTS)
 
     def rollouts(self, chosen: RolloutFilter, paging: Paging) -> Page[RolloutView]:
         """List rollouts."""
-        return self._page(RolloutView, rollouts_query(chosen), paging, ROLLOUT_SORTS)
+        return self._page(RolloutView, rollouts_query(chosen, self.within), paging, ROLLOUT_SORTS)
 
     def rollout(self, rollout_id: str) -> RolloutDetail | None:
         """Show one rollout, its plan, and how far its waves are."""
-        found = self._rows(rollouts_query(RolloutFilter(rollout_id=rollout_id)))
+        found = self._rows(rollouts_query(RolloutFilter(rollout_id=rollout_id), self.within))
         if not found:
             return None
-        row = {**found[0], "left_out": len(found[0]["left_out"])}
-        progress = waves_of(self._rows(progress_query(rollout_id)))
+        row = {**found[0], "left_out": len(self._left_out_seen(found[0]["left_out"]))}
+        progress = waves_of(self._rows(progress_query(rollout_id, self.within)))
         return RolloutDetail(**row, progress=progress, actions=rollout_actions(RolloutState(row["state"])))
 
     def has_rollout(self, rollout_id: str) -> bool:
-        """Whether there is such a rollout."""
-        return self._connection.scalar(select(ROLLOUT.c.state).where(ROLLOUT.c.rollout_id == rollout_id)) is not None
+        """Whether there is such a rollout, for who asks."""
+        return self._is(ROLLOUT, ROLLOUT.c.rollout_id == rollout_id, *rollouts_seen(self.within))
 
     def left_out(self, rollout_id: str, paging: Paging) -> Page[LeftOutView]:
         """List who was selected for a rollout and is in none of its waves, by id."""
-        query = select(ROLLOUT.c.left_out).where(ROLLOUT.c.rollout_id == rollout_id)
-        known = self._connection.scalar(query) or []
+        query = select(ROLLOUT.c.left_out).where(ROLLOUT.c.rollout_id == rollout_id, *rollouts_seen(self.within))
+        known = self._left_out_seen(self.connection.scalar(query) or [])
         page = known[paging.offset : paging.offset + paging.limit]
         shown = tuple(LeftOutView(terminal_id=terminal_id, reason=reason) for terminal_id, reason in page)
         return Page[LeftOutView](items=shown, total=len(known), limit=paging.limit, offset=paging.offset)
 
     def jobs(self, rollout_id: str, chosen: JobFilter, paging: Paging) -> Page[JobView]:
         """List a rollout's jobs."""
-        return self._page(JobView, jobs_query(rollout_id, chosen), paging, JOB_SORTS)
+        return self._page(JobView, jobs_query(rollout_id, chosen, self.within), paging, JOB_SORTS)
 
     def rollout_journal(self, rollout_id: str, chosen: StepFilter, paging: Paging) -> Page[RolloutJournalView]:
         """List what happened to a rollout and its jobs, the first first."""
-        return self._page(RolloutJournalView, steps_query(rollout_id, chosen), paging, STEP_SORTS)
+        return self._page(RolloutJournalView, steps_query(rollout_id, chosen, self.within), paging, STEP_SORTS)
 
     def fleet(self) -> views.FleetView:
         """Count everything."""
-        by_presence = self._counts(
-            select(_presence, func.count()).select_from(_terminals_with_standing()).group_by(_presence)
-        )
-        by_severity = self._counts(select(TICKET.c.severity, func.count()).where(IS_OPEN).group_by(TICKET.c.severity))
-        unassigned = select(func.count()).select_from(_terminal).where(_terminal.c.store_id.is_(None))
+        presences = select(_presence, func.count()).select_from(_terminals_with_standing())
+        by_presence = self._counts(presences.where(*self._terminals_seen).group_by(_presence))
+        severities = select(TICKET.c.severity, func.count()).where(IS_OPEN, *self._tickets_seen)
+        by_severity = self._counts(severities.group_by(TICKET.c.severity))
         return views.FleetView(
             terminals=sum(by_presence.values()),
-            terminals_unassigned=self._count(unassigned),
+            terminals_unassigned=self._count_of(
+                _terminal, _terminal.c.store_id.is_(None), *visibility.nowhere(self.within)
+            ),
             terminals_by_presence=by_presence,
             open_tickets_by_severity=by_severity,
             tickets=views.TicketCounts(
@@ -315,19 +349,55 @@ class Queries:
                 unresolved=self._tickets_where(IS_OPEN, not_(IS_RESOLVED)),
             ),
             events=self._event_counts(),
-            quarantined=self._count(select(func.count()).select_from(_quarantine)),
+            quarantined=self._count_of(_quarantine, *visibility.of_terminal(self.within, _quarantine.c.terminal_id)),
         )
 
+    @property
+    def _stores_seen(self) -> visibility.Conditions:
+        return visibility.placed(self.within, _store.c.store_id, _store.c.merchant_id)
+
+    @property
+    def _terminals_seen(self) -> visibility.Conditions:
+        return visibility.in_store(self.within, _terminal.c.store_id)
+
+    @property
+    def _tickets_seen(self) -> visibility.Conditions:
+        return visibility.placed(self.within, TICKET.c.store_id, TICKET.c.merchant_id)
+
+    @property
+    def _outages_seen(self) -> visibility.Conditions:
+        return visibility.of_place(self.within, OUTAGE.c.node_kind, OUTAGE.c.node_id)
+
+    def _tickets_query(self, chosen: TicketFilter) -> Select[Any]:
+        return tickets_query(chosen).where(*self._tickets_seen)
+
+    def _of_ticket(self, table: Table) -> visibility.Conditions:
+        """Narrow what hangs on a ticket to the tickets that are seen."""
+        if self.within.everywhere:
+            return ()
+        return (table.c.ticket_id.in_(select(TICKET.c.ticket_id).where(*self._tickets_seen)),)
+
+    def _left_out_seen(self, left_out: Sequence[Any]) -> list[Any]:
+        """Narrow whom a rollout leaves out, which is kept as a list."""
+        if self.within.everywhere:
+            return list(left_out)
+        query = select(_terminal.c.terminal_id).where(*visibility.of_terminal(self.within, _terminal.c.terminal_id))
+        seen = set(self.connection.scalars(query))
+        return [one for one in left_out if one[0] in seen]
+
     def _tickets_where(self, *conditions: ColumnElement[bool]) -> int:
-        return self._count(select(func.count()).select_from(TICKET).where(*conditions))
+        return self._count_of(TICKET, *conditions, *self._tickets_seen)
 
     def _event_counts(self) -> views.EventCounts:
         """Count by the streams' accounts, a row for each outbox, and not by the events, which are far more."""
+        streams = visibility.of_terminal(self.within, _stream.c.terminal_id)
+        of_gaps = visibility.of_terminal(self.within, _gap.c.terminal_id)
         width = func.sum(_gap.c.last_seq - _gap.c.first_seq + 1)
-        gaps = self._counts(select(_gap.c.kind, width).group_by(_gap.c.kind))
+        gaps = self._counts(select(_gap.c.kind, width).where(*of_gaps).group_by(_gap.c.kind))
         lost, dropped = gaps.get("lost", 0), gaps.get("dropped", 0)
-        below = self._count(select(func.coalesce(func.sum(_stream.c.prefix_seq), 0)))
-        ragged = self._connection.scalars(select(_stream.c.accounted).where(cast(_stream.c.accounted, Text) != "[]"))
+        below = self._count(select(func.coalesce(func.sum(_stream.c.prefix_seq), 0)).where(*streams))
+        is_ragged = cast(_stream.c.accounted, Text) != "[]"
+        ragged = self.connection.scalars(select(_stream.c.accounted).where(is_ragged, *streams))
         above = sum(last - first + 1 for accounted in ragged for first, last in accounted)
         return views.EventCounts(stored=int(below) + above - lost - dropped, lost=lost, dropped=dropped)
 
@@ -376,6 +446,15 @@ class Queries:
             .group_by(_gap.c.stream_id)
         )
 
+    def _proved(self, page: Page[ProvedT]) -> Page[ProvedT]:
+        """Leave out of the evidence what it says of places that are not seen."""
+        if self.within.everywhere:
+            return page
+        shown = (
+            one.model_copy(update={"evidence": visibility.evidence(self.within, one.evidence)}) for one in page.items
+        )
+        return page.model_copy(update={"items": tuple(shown)})
+
     def _page(
         self, view: type[ViewT], query: Select[Any], paging: Paging, sorts: Mapping[str, ColumnElement[Any]]
     ) -> Page[ViewT]:
@@ -390,13 +469,19 @@ class Queries:
         )
 
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
-        return self._connection.execute(query).mappings().all()
+        return self.connection.execute(query).mappings().all()
 
     def _count(self, query: Select[int]) -> int:
-        return self._connection.execute(query).scalar_one()
+        return self.connection.execute(query).scalar_one()
+
+    def _count_of(self, table: FromClause, *conditions: ColumnElement[bool]) -> int:
+        return self._count(select(func.count()).select_from(table).where(*conditions))
+
+    def _is(self, table: FromClause, *conditions: ColumnElement[bool]) -> bool:
+        return self._count_of(table, *conditions) > 0
 
     def _counts(self, query: Select[Any, Any]) -> dict[str, int]:
-        return {str(key): int(count) for key, count in self._connection.execute(query)}
+        return {str(key): int(count) for key, count in self.connection.execute(query)}
 
 
 _MERCHANT_SORTS: dict[str, ColumnElement[Any]] = {"merchant_id": _merchant.c.merchant_id, "name": _merchant.c.name}

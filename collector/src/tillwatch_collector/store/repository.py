@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, bindparam, not_, select, update
 
 from tillwatch_collector.store import tables
+from tillwatch_collector.store.audit import Audit
+from tillwatch_collector.store.commands import Commands
 from tillwatch_collector.store.facts import Facts
 from tillwatch_collector.store.fleet import Fleet
 from tillwatch_collector.store.history import History
@@ -13,6 +15,7 @@ from tillwatch_collector.store.looks import Looks
 from tillwatch_collector.store.maintenance import Maintenances
 from tillwatch_collector.store.notifications import Notifications
 from tillwatch_collector.store.outages import OutageRows
+from tillwatch_collector.store.people import People
 from tillwatch_collector.store.processes import Processes
 from tillwatch_collector.store.rollout_facts import RolloutFacts
 from tillwatch_collector.store.rollouts import Rollouts
@@ -57,6 +60,9 @@ class Repository:
         self.rollouts = Rollouts(connection)
         self.rollout_facts = RolloutFacts(connection)
         self.fleet = Fleet(connection)
+        self.commands = Commands(connection)
+        self.people = People(connection)
+        self.audit = Audit(connection)
 
     def epoch(self) -> int:
         """Return the collector's epoch, held until the commit: of two that start, one waits; 0 before the first."""

@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, exists, func, or_, select
 
-from tillwatch_collector.domain.rollout import BAD, ENDED, UPDATED
-from tillwatch_collector.store import tables
-from tillwatch_collector.store.rollout_views import WaveView
+from tillwatch_collector.domain.permission import EVERYWHERE, Within
+from tillwatch_collector.domain.rollout import BAD, ENDED, UPDATED, Outcome
+from tillwatch_collector.store import tables, visibility
+from tillwatch_collector.store.rollout_views import CauseView, WaveView
 from tillwatch_collector.store.selection import being, containing, equal
 from tillwatch_collector.store.tables import table_of
 
@@ -36,6 +37,9 @@ JOB_SORTS: dict[str, ColumnElement[Any]] = {
     "outcome": JOB.c.outcome,
 }
 STEP_SORTS: dict[str, ColumnElement[Any]] = {"journal_id": STEP.c.journal_id}
+
+CAUSES_MAX = 50
+"""Agents have some forty codes; what a terminal makes up must not fill a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,8 @@ class JobFilter:
     store_id: str | None = None
     wave: int | None = None
     outcome: str | None = None
+    reason: str | None = None
+    """By the agent's code."""
     state: str | None = None
     wait: str | None = None
 
@@ -74,9 +80,17 @@ class StepFilter:
     """Of its jobs; or of the rollout itself."""
 
 
-def rollouts_query(chosen: RolloutFilter) -> Select[Any]:
+def rollouts_seen(within: Within) -> visibility.Conditions:
+    """Narrow rollouts to those in which a terminal that is seen has a part."""
+    if within.everywhere:
+        return ()
+    return (exists().where(JOB.c.rollout_id == ROLLOUT.c.rollout_id, *visibility.in_store(within, JOB.c.store_id)),)
+
+
+def rollouts_query(chosen: RolloutFilter, within: Within = EVERYWHERE) -> Select[Any]:
     """Build the query of a list of rollouts, each with how many of its terminals came to what."""
-    counted = select(func.count()).select_from(JOB).where(JOB.c.rollout_id == ROLLOUT.c.rollout_id)
+    seen = visibility.in_store(within, JOB.c.store_id)
+    counted = select(func.count()).select_from(JOB).where(JOB.c.rollout_id == ROLLOUT.c.rollout_id, *seen)
     counts = {
         "terminals": counted,
         "updated": counted.where(JOB.c.outcome.in_(sorted(UPDATED))),
@@ -94,13 +108,15 @@ def rollouts_query(chosen: RolloutFilter) -> Select[Any]:
         *equal(wanted),
         *being({ROLLOUT.c.state.not_in(sorted(ENDED)): chosen.open}),
         *containing(chosen.q, ROLLOUT.c.name, ROLLOUT.c.target, ROLLOUT.c.query, ROLLOUT.c.reason),
+        *rollouts_seen(within),
     )
 
 
-def progress_query(rollout_id: str) -> Select[Any]:
+def progress_query(rollout_id: str, within: Within = EVERYWHERE) -> Select[Any]:
     """Build the query of what came of a rollout's jobs: by wave, outcome and wait, how many."""
     by = (JOB.c.wave, JOB.c.outcome, JOB.c.wait)
-    return select(*by, func.count().label("terminals")).where(JOB.c.rollout_id == rollout_id).group_by(*by)
+    seen = visibility.in_store(within, JOB.c.store_id)
+    return select(*by, func.count().label("terminals")).where(JOB.c.rollout_id == rollout_id, *seen).group_by(*by)
 
 
 def waves_of(counted: Iterable[RowMapping]) -> tuple[WaveView, ...]:
@@ -122,24 +138,50 @@ def waves_of(counted: Iterable[RowMapping]) -> tuple[WaveView, ...]:
     )
 
 
-def jobs_query(rollout_id: str, chosen: JobFilter) -> Select[Any]:
+def causes(connection: Connection, rollout_id: str, within: Within = EVERYWHERE) -> tuple[CauseView, ...]:
+    """Return why terminals of a rollout failed, refused, rolled back, fell silent or were spoiled, the most first."""
+    by, count = (JOB.c.outcome, JOB.c.reason, JOB.c.state), func.count().label("terminals")
+    query = (
+        select(*by, count, func.min(JOB.c.terminal_id).label("first"))
+        .where(JOB.c.rollout_id == rollout_id, JOB.c.outcome.in_(sorted({*BAD, Outcome.INFRASTRUCTURE})))
+        .where(*visibility.in_store(within, JOB.c.store_id))
+        .group_by(*by)
+        .order_by(count.desc(), *by)
+        .limit(CAUSES_MAX)
+    )
+    return tuple(CauseView.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def jobs_query(rollout_id: str, chosen: JobFilter, within: Within = EVERYWHERE) -> Select[Any]:
     """Build the query of a list of jobs."""
     wanted: dict[ColumnElement[Any], object] = {
         JOB.c.terminal_id: chosen.terminal_id,
         JOB.c.store_id: chosen.store_id,
         JOB.c.wave: chosen.wave,
         JOB.c.outcome: chosen.outcome,
+        JOB.c.reason: chosen.reason,
         JOB.c.state: chosen.state,
         JOB.c.wait: chosen.wait,
     }
-    return select(JOB).where(JOB.c.rollout_id == rollout_id, *equal(wanted))
+    seen = visibility.in_store(within, JOB.c.store_id)
+    return select(JOB).where(JOB.c.rollout_id == rollout_id, *equal(wanted), *seen)
 
 
-def steps_query(rollout_id: str, chosen: StepFilter) -> Select[Any]:
+def steps_query(rollout_id: str, chosen: StepFilter, within: Within = EVERYWHERE) -> Select[Any]:
     """Build the query of a rollout's journal."""
     wanted: dict[ColumnElement[Any], object] = {
         STEP.c.action: chosen.action,
         STEP.c.terminal_id: chosen.terminal_id,
     }
     of_jobs = being({STEP.c.job_id.is_not(None): chosen.of_jobs})
-    return select(STEP).where(STEP.c.rollout_id == rollout_id, *equal(wanted), *of_jobs)
+    return select(STEP).where(
+        STEP.c.rollout_id == rollout_id, *equal(wanted), *of_jobs, *_steps_seen(rollout_id, within)
+    )
+
+
+def _steps_seen(rollout_id: str, within: Within) -> visibility.Conditions:
+    """Narrow steps to those of jobs that are seen, and those of a rollout that is."""
+    if within.everywhere:
+        return ()
+    seen = select(JOB.c.job_id).where(JOB.c.rollout_id == rollout_id, *visibility.in_store(within, JOB.c.store_id))
+    return (or_(STEP.c.job_id.in_(seen), and_(STEP.c.job_id.is_(None), exists(seen))),)

@@ -123,6 +123,19 @@ class JobView(View):
     """Whether an outage that is not the release's explains what came of it."""
 
 
+class CauseView(View):
+    """Why some of a rollout's terminals came to nothing good."""
+
+    outcome: str
+    reason: str | None
+    """By the agent's code; None: it said nothing, or fell silent."""
+    state: str | None
+    """Where its agent was last."""
+    terminals: int
+    first: str
+    """One of them, by id."""
+
+
 class RolloutJournalView(View):
     """One step of a rollout or of one of its jobs."""
 

@@ -2,9 +2,9 @@
 
 Who writes what: ingest writes facts (`stream` to `quarantine`) and history (`series`, and the samples' tables, which
 `store.history` makes day by day), upkeep writes the rollups, judge writes judgements (`standing` to `outage`), people
-and judge's tick write rollouts (`store.rollout_tables`), people write the inventory and the tokens. Facts are a
-function of the set of messages that came: `received_at`, `heard_at` and `stream_no` apart, any order and any
-duplication ends in the same rows.
+and judge's tick write rollouts (`store.rollout_tables`), people write the inventory, the tokens and what is kept of
+themselves (`store.people_tables`). Facts are a function of the set of messages that came: `received_at`, `heard_at` and
+`stream_no` apart, any order and any duplication ends in the same rows.
 """
 
 from datetime import date, datetime
@@ -14,10 +14,30 @@ from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field
 
 from tillwatch_collector.store.columns import BigId, Json, PlainJson, Utc
+from tillwatch_collector.store.people_tables import (
+    AttemptRow,
+    AuditRow,
+    CommandRow,
+    InvitationRow,
+    PersonRow,
+    SessionRow,
+)
 from tillwatch_collector.store.rollout_tables import RolloutJobRow, RolloutJournalRow, RolloutRow
 from tillwatch_collector.store.table import Table, table_of
 
-__all__ = ["RolloutJobRow", "RolloutJournalRow", "RolloutRow", "Table", "table_of"]
+__all__ = [
+    "AttemptRow",
+    "AuditRow",
+    "CommandRow",
+    "InvitationRow",
+    "PersonRow",
+    "RolloutJobRow",
+    "RolloutJournalRow",
+    "RolloutRow",
+    "SessionRow",
+    "Table",
+    "table_of",
+]
 """What is written elsewhere and belongs here."""
 
 OPEN_TICKET = text("status NOT IN ('closed', 'cancelled', 'merged')")
@@ -82,6 +102,9 @@ class TokenRow(Table, table=True):
     name: str = Field(max_length=100)
     secret_sha256: str = Field(max_length=64, unique=True)
     scopes: list[str] = Field(default_factory=list, sa_type=Json)
+    merchant_ids: list[str] = Field(default_factory=list, sa_type=Json)
+    store_ids: list[str] = Field(default_factory=list, sa_type=Json)
+    """What it is narrowed to; both empty: nothing."""
     created_at: datetime = Field(sa_type=Utc)
     expires_at: datetime | None = Field(default=None, sa_type=Utc)
     revoked_at: datetime | None = Field(default=None, sa_type=Utc)
@@ -121,6 +144,8 @@ class EventRow(Table, table=True):
     code: str | None = Field(default=None, max_length=48)
     detail: str | None = Field(default=None, max_length=512)
     job: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    command: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    """What an answer says of a command, its diagnosis with it."""
     happened_at: datetime = Field(sa_type=Utc)
     received_at: datetime = Field(sa_type=Utc, index=True)
     digest: str = Field(max_length=16)
@@ -319,6 +344,15 @@ class FaultRow(Table, table=True):
     raised_at: datetime = Field(sa_type=Utc, index=True)
     cleared_at: datetime | None = Field(default=None, sa_type=Utc)
     ticket_id: int | None = Field(default=None, foreign_key="ticket.ticket_id", index=True, sa_type=BigId)
+    __table_args__ = (
+        Index(
+            "ix_fault_stands",
+            "terminal_id",
+            "severity",
+            sqlite_where=text("cleared_at IS NULL"),
+            postgresql_where=text("cleared_at IS NULL"),
+        ),
+    )
 
 
 class TicketRow(Table, table=True):

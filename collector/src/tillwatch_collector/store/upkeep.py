@@ -6,14 +6,18 @@ once. A change violates this when a slice must look at all that is kept to find 
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, tuple_
 from sqlalchemy.schema import DropTable
 
+from tillwatch_collector.domain.person import IDLE, SESSION
 from tillwatch_collector.domain.retention import Cutoffs
 from tillwatch_collector.store import tables
+from tillwatch_collector.store.audit import Audit
 from tillwatch_collector.store.history import DUE, SAMPLE_DAY, SERIES, day_table
+from tillwatch_collector.store.people import People
 from tillwatch_collector.store.rollups import DAY, HOUR, HOURS_OF_DAY
 from tillwatch_collector.store.tables import table_of
 
@@ -48,6 +52,7 @@ MAINTENANCE = table_of(tables.MaintenanceRow)
 ROLLOUT = table_of(tables.RolloutRow)
 ROLLOUT_JOB = table_of(tables.RolloutJobRow)
 ROLLOUT_JOURNAL = table_of(tables.RolloutJournalRow)
+COMMAND = table_of(tables.CommandRow)
 
 _OF_TICKETS = (FAULT, JOURNAL, COMMENT, ATTACHMENT, OUTAGE, SAID, TICKET)
 """What goes with a ticket, and it last."""
@@ -152,6 +157,20 @@ class Disposal:
             if rows := self._delete(table, table.c.rollout_id == oldest, order=order):
                 return rows
         return self._delete(ROLLOUT, ROLLOUT.c.rollout_id == oldest, order=ROLLOUT.c.rollout_id)
+
+    def commands(self) -> int:
+        """Delete what was asked of terminals."""
+        return self._delete(COMMAND, COMMAND.c.asked_at < self._over.events_at, order=COMMAND.c.asked_at)
+
+    def sessions(self, now: datetime) -> int:
+        """Delete sessions, one-time links and counts of tries that are over."""
+        return People(self._connection).forget_over(
+            started_before=now - SESSION, seen_before=now - IDLE, now=now, rows_max=ROWS_MAX
+        )
+
+    def audit(self, now: datetime) -> int:
+        """Cut the beginning of the audit log off, with a line that says so."""
+        return Audit(self._connection).cut_before(self._over.events_at, now, rows_max=ROWS_MAX)
 
     def quarantine(self, rows_max: int) -> int:
         """Delete messages that are over, and the oldest beyond `rows_max`; numbers are given in order."""

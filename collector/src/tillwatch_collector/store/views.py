@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tillwatch_collector.domain.command import State
 from tillwatch_collector.store.ticket_queries import SlaState
 
 
@@ -222,8 +223,29 @@ class EventView(View):
     code: str | None
     detail: str | None
     job: dict[str, Any] | None
+    command: dict[str, Any] | None
+    """What an answer says of a command."""
     happened_at: datetime
     received_at: datetime
+
+
+class CommandView(View):
+    """A command to a terminal, and what came of it."""
+
+    command_id: str
+    terminal_id: str
+    kind: str
+    lifetime_s: int
+    asked_by: str
+    asked_at: datetime
+    sent_at: datetime | None
+    """When it was last said."""
+    answered_at: datetime | None
+    state: State
+    reason: str | None
+    """Why the terminal refused it."""
+    diagnosis: dict[str, Any] | None
+    """What a diagnosis found, as long as its event is kept."""
 
 
 class QuarantineView(View):

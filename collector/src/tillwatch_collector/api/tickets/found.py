@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tillwatch_collector import exports
+from tillwatch_collector.api.actor import Seen
 from tillwatch_collector.api.context import Context, Reading, WebContext
 from tillwatch_collector.api.paging import PageQuery, QueryMoment, QueryText, paging
 from tillwatch_collector.api.problems import Problem, missing
@@ -90,13 +91,13 @@ class _CsvResponse(StreamingResponse):
 
 
 @router.get("/tickets.csv", response_class=_CsvResponse, responses=_CSV)
-def export_tickets(context: Context, asked: Annotated[TicketsWanted, Query()]) -> _CsvResponse:
+def export_tickets(context: Context, asked: Annotated[TicketsWanted, Query()], seen: Seen) -> _CsvResponse:
     """Hand out the tickets of a filter as CSV in UTF-8, by their numbers, with the columns of the list.
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
     try:
-        parts = exports.tickets_csv(context.store, _chosen(context, asked))
+        parts = exports.tickets_csv(context.store, _chosen(context, asked), seen)
     except exports.ExportTooLong as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     return _CsvResponse(_encoded(parts), headers={"Content-Disposition": 'attachment; filename="tickets.csv"'})

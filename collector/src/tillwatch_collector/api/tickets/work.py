@@ -12,10 +12,12 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from tillwatch_collector.api.actor import By
+from tillwatch_collector.api.actor import By, Seen
 from tillwatch_collector.api.context import Context, WebContext
+from tillwatch_collector.api.narrowing import expect_tickets
 from tillwatch_collector.api.problems import FieldError, Problem
 from tillwatch_collector.api.tickets.found import TicketId, shown
+from tillwatch_collector.domain.permission import Within
 from tillwatch_collector.domain.policy import Severity
 from tillwatch_collector.domain.ticket import (
     ACTOR_PATTERN,
@@ -106,11 +108,12 @@ class ReportBody(_Body):
 @router.post(
     "", status_code=HTTPStatus.CREATED, responses={HTTPStatus.OK.value: {"description": "it met one that is open"}}
 )
-def report_ticket(context: Context, by: By, told: ReportBody, response: Response) -> TicketDetail:
+def report_ticket(context: Context, by: By, seen: Seen, told: ReportBody, response: Response) -> TicketDetail:
     """Report what is wrong: opens a ticket, or is noted on the open one that is about the same.
 
     Sent twice it is noted twice and opens nothing: no key is needed to make it safe.
     """
+    _expect_subject(context, seen, told)
     try:
         change = context.desk.report(told.report(), by)
     except UnknownReference as error:
@@ -187,16 +190,18 @@ def pend_ticket(context: Context, by: By, ticket_id: TicketId, body: PendBody) -
 
 
 @router.post("/{ticket_id}/actions/merge")
-def merge_ticket(context: Context, by: By, ticket_id: TicketId, body: MergeBody) -> TicketDetail:
+def merge_ticket(context: Context, by: By, seen: Seen, ticket_id: TicketId, body: MergeBody) -> TicketDetail:
     """End a ticket that is the same as another one, and goes on there."""
+    expect_tickets(context, seen, body.into)
     with _taking(context, ticket_id, Action.MERGE):
         context.desk.merge(ticket_id, body.into, by, reason=body.reason)
     return _after(context, ticket_id)
 
 
 @router.post("/{ticket_id}/actions/parent")
-def set_parent(context: Context, by: By, ticket_id: TicketId, body: ParentBody) -> TicketDetail:
+def set_parent(context: Context, by: By, seen: Seen, ticket_id: TicketId, body: ParentBody) -> TicketDetail:
     """Make a ticket part of a larger one, or of none."""
+    expect_tickets(context, seen, body.parent_id)
     with _taking(context, ticket_id, "parent"):
         context.desk.set_parent(ticket_id, body.parent_id, by, reason=body.reason)
     return _after(context, ticket_id)
@@ -241,6 +246,17 @@ def _taking(context: WebContext, ticket_id: int, action: str) -> Iterator[None]:
         takes = ", ".join(_after(context, ticket_id).actions)
         wrong = FieldError(field="action", expected=f"one of {takes}" if takes else "none, it is final", got=action)
         raise Problem(HTTPStatus.CONFLICT, str(error), (wrong,)) from None
+
+
+def _expect_subject(context: WebContext, seen: Within, told: ReportBody) -> None:
+    """Say of a subject that is not seen what is said of an unknown one."""
+    if seen.everywhere:
+        return
+    with context.store.reading() as connection:
+        queries = Queries(connection, seen)
+        field, name = ("terminal_id", told.terminal_id) if told.terminal_id else ("store_id", told.store_id or "")
+        if not (queries.sees_terminal(name) if told.terminal_id else queries.sees_store(name)):
+            raise UnknownReference(field, name)
 
 
 def _after(context: WebContext, ticket_id: int) -> TicketDetail:
