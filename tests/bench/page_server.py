@@ -5,14 +5,13 @@
 Nobody listens and nobody judges: the terminals of a seeded fleet do not speak, and would all be called silent.
 """
 
-import socket
 import sys
 from datetime import UTC, datetime
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from tillwatch_collector import policies, web
+from tillwatch_collector import hosting, policies, web
 from tillwatch_collector.api.context import Activity, Readiness, WebContext
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.desk import Desk
@@ -31,10 +30,17 @@ def main(url: str) -> None:
         readiness=lambda: Readiness(checks={"database": True}),
         activity=lambda: Activity(started_at=began, heartbeats=0, listening=True),
     )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with hosting.bound(WebConfig(port=0)) as listener:
+        listener.listen()
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
-        settings = uvicorn.Config(web.create(context), log_config=None, access_log=False, server_header=False)
+        settings = uvicorn.Config(
+            web.create(context),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=hosting.KEEP_ALIVE_S,
+        )
         uvicorn.Server(settings).run(sockets=[listener])
 
 

@@ -34,7 +34,7 @@ from tests.bench.seeded_fleet import ROLLOUT_ID, Size, merchant_of, store_of, te
 from tests.bench.seeding import seed
 from tests.live.postgres import Postgres
 
-from tillwatch_collector import console, shared
+from tillwatch_collector import console, hosting, shared
 from tillwatch_collector.config import WebConfig
 from tillwatch_collector.console import cookies
 from tillwatch_collector.domain.permission import Role, Within
@@ -49,8 +49,8 @@ TERMINALS = int(os.environ.get("PAGES_TERMINALS", "50000"))
 ROUNDS = int(os.environ.get("PAGES_ROUNDS", "20"))
 OPEN_PAGES = 50
 OPEN_S = float(os.environ.get("PAGES_OPEN_S", "60"))
-KEEPALIVE_S = 4.0
-"""The server closes a connection that was idle for 5 s; a browser would notice, and open another one."""
+KEEPALIVE_S = hosting.KEEP_ALIVE_S - 5.0
+"""A browser would notice that the server closed a connection which was idle for longer, and open another one."""
 SETTLE_S = 10.0
 """Every open page has asked once."""
 ROUND_S = shared.KEPT.total_seconds() + 0.5

@@ -124,7 +124,8 @@ def check_tls_files(served: WebConfig) -> None:
 def bound(served: WebConfig) -> Iterator[socket.socket]:
     """Bind before anything else is started: an address that is taken is the commonest mistake."""
     family = socket.AF_INET6 if ":" in served.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    # asyncio sends at once, not waiting for an acknowledgement (TCP_NODELAY), where a socket says that it is TCP.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((served.host, served.port))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Browser, Page
-from tests.live.browser.chromium import Manner, Visitor, launched
+from tests.live.browser.chromium import DESK_PX, Manner, Visitor, launched
 from tests.live.stack import BIN
 
 MORE: Final = """
@@ -28,7 +28,7 @@ version = "2.3"
 
 [[rollout]]
 version = "2.3"
-select = "store=kiel till<2.3"
+select = "merchant=markt till<2.2"
 reason = "what 2.2 was to bring"
 """
 """What comes after the halt: the demonstration ends when its last rollout does."""
@@ -36,8 +36,8 @@ reason = "what 2.2 was to bring"
 HALTED: Final = "halted"
 """What the demonstration says of the rollout that the gate stopped."""
 
-HEIGHT_PX_MAX: Final = 1500
-"""Of a picture: what is further down is not shown."""
+HEIGHT_PX, TALL_PX = 1000, 1500
+"""Of a picture: what is further down is not shown. A terminal's page has its plots below."""
 PASSWORD: Final = "a heron stands in the reeds"
 
 
@@ -89,17 +89,16 @@ def take_all(browser: Browser, url: str, visitor: Visitor, folder: Path) -> None
         page = visitor.open(address)
         if name == "terminal":
             page.get_by_role("link", name="Hour").or_(page.get_by_role("button", name="Hour")).click()
-        take(page, folder / f"{name}.png")
+        take(page, folder / f"{name}.png", TALL_PX if name == "terminal" else HEIGHT_PX)
     for name, manner in {"fleet-dark": Manner(theme="dark"), "fleet-zh-CN": Manner(language="zh-CN")}.items():
         other = Visitor(browser, url, manner, visitor.state)
         take(other.open("/"), folder / f"{name}.png")
         other.close()
 
 
-def take(page: Page, file: Path) -> None:
+def take(page: Page, file: Path, height_px: int = HEIGHT_PX) -> None:
     page.wait_for_load_state("networkidle")
-    height_px: int = page.evaluate("document.documentElement.scrollHeight")
-    page.set_viewport_size({"width": 1280, "height": min(height_px, HEIGHT_PX_MAX)})
+    page.set_viewport_size({"width": DESK_PX, "height": height_px})
     page.screenshot(path=file)
 
 
