@@ -100,6 +100,7 @@ def test_every_component_is_told_with_its_health_age_and_evidence(web: Web, visi
         "fault",
         "Cover open",
         "the lid",
+        "Answer 4.5 ms",
         "Scanner 1",
         "No fresh reading",
         "as of 0 s ago",

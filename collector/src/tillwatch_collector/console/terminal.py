@@ -55,7 +55,7 @@ def show(visit: Seeing, terminal_id: str) -> Response:
 def live(visit: Seeing, terminal_id: str) -> Response:
     """Show how it stands."""
     with reading(visit) as story:
-        values = terminal_page.live(visit, story, terminal_page.found(story, terminal_id))
+        values = terminal_page.live(visit, terminal_page.found(story, terminal_id))
     return visit.part("terminal/live.html", **values)
 
 

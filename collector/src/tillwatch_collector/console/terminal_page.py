@@ -21,6 +21,7 @@ from tillwatch_collector.domain import plot as history
 from tillwatch_collector.domain.command import State
 from tillwatch_collector.domain.history import HELD_S
 from tillwatch_collector.domain.maintenance import Scope
+from tillwatch_collector.domain.measures import unit_of
 from tillwatch_collector.domain.permission import Permission
 from tillwatch_collector.domain.plot import PlotRefused, Point
 from tillwatch_collector.store.command_queries import CommandQueries
@@ -109,7 +110,7 @@ def page(visit: Visit, story: TerminalStory, terminal: TerminalDetail) -> dict[s
     """Return what the whole page shows, but for the plots, which come after it."""
     store = Queue(story.connection, story.within).store(terminal.store_id) if terminal.store_id else None
     return (
-        live(visit, story, terminal)
+        live(visit, terminal)
         | commands(visit, story, terminal)
         | timeline(visit, story, terminal, Cursor(at=visit.now))
         | {
@@ -124,7 +125,7 @@ def page(visit: Visit, story: TerminalStory, terminal: TerminalDetail) -> dict[s
     )
 
 
-def live(visit: Visit, _story: TerminalStory, terminal: TerminalDetail) -> dict[str, Any]:
+def live(visit: Visit, terminal: TerminalDetail) -> dict[str, Any]:
     """Return how it stands: presence, way out, components."""
     readings = readings_of(terminal)
     worst_first = sorted(readings, key=lambda one: (_WORST_FIRST.index(one.health), one.component))
@@ -134,6 +135,7 @@ def live(visit: Visit, _story: TerminalStory, terminal: TerminalDetail) -> dict[
         "is_current": terminal.presence in OPEN,
         "chain": drawn_chain(readings, terminal.presence),
         "readings": worst_first,
+        "unit": lambda measure: unit_of(measure).symbol,
         "why": lambda code: why(visit.words, code),
     }
 
