@@ -18,7 +18,7 @@ from tillwatch_collector.domain.inventory import Merchant, Store, Terminal
 from tillwatch_collector.domain.maintenance import Maintenance, Scope
 from tillwatch_collector.domain.permission import Role, Within
 from tillwatch_collector.exports import BYTE_ORDER_MARK
-from tillwatch_collector.shared import KEPT
+from tillwatch_collector.shared import LENT
 from tillwatch_collector.store import tables
 from tillwatch_collector.store.inventory import Inventory
 from tillwatch_collector.store.session import Store as Database
@@ -223,7 +223,7 @@ def test_an_answer_is_shared_for_seconds_and_then_worked_out_anew(changing: Web)
     with changing.database.transaction() as repository:
         Inventory(repository.connection).put_terminal(Terminal(terminal_id="t-4"), NOW)
     assert other.get("/live/terminals").text == before
-    changing.now += KEPT
+    changing.now += LENT
     assert "t-4" in ids(other.get("/live/terminals").text)
 
 

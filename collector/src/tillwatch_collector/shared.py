@@ -1,8 +1,10 @@
 """What many ask for at the same time, worked out once and kept for some seconds.
 
-Fifty open pages that ask every ten seconds must not cost fifty times one. Of those who come when an answer is too old,
-one works out the next; the others get the old one meanwhile, or wait where it is far too old. What is asked must name,
-in its key, all that the answer depends on: above all, what somebody sees of the fleet.
+Fifty open pages that ask every ten seconds must not cost fifty times one, and none of them should wait for what takes
+long over a large fleet. Whoever comes when an answer is too old gets it still, while the next one is worked out ahead,
+by one; where it is far too old, they wait. What is worked out ahead rests on nothing old: what it asks for in turn is
+worked out before it. What is asked must name, in its key, all that the answer depends on: above all, what somebody sees
+of the fleet.
 
 A change violates this when two people who see different parts of the fleet can get one answer.
 """
@@ -10,14 +12,15 @@ A change violates this when two people who see different parts of the fleet can 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 KEPT = timedelta(seconds=5)
 """Half of the time after which a page asks again."""
-LENT = timedelta(seconds=30)
-"""How old an answer may be that is handed out while somebody works out the next."""
+LENT = timedelta(seconds=15)
+"""How old an answer may be that is handed out while the next one is worked out: a page that asks again never waits."""
 KEYS_MAX = 400
 """Answers at once: each may be 100 KiB. Beyond it the one that was not asked for longest goes."""
 
@@ -38,18 +41,37 @@ class _Answer:
 class Shared:
     """Answers by what was asked; any thread may ask."""
 
-    def __init__(self, keys_max: int = KEYS_MAX) -> None:
+    def __init__(self, keys_max: int = KEYS_MAX, ahead: Executor | None = None) -> None:
         self._keys_max = keys_max
         self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
         self._lock = threading.Lock()
+        self._ahead = ahead or ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
+        self._here = threading.local()
 
     def get(self, key: Hashable, now: datetime, make: Callable[[], T], kept: timedelta = KEPT) -> T:
-        """Return the answer to `key`, at most so old; `make` works it out, and may raise, then nothing is kept."""
+        """Return the answer to `key`; `make` works it out, in any thread, and may raise, then nothing is kept."""
         answer = self._answer(key)
         if answer.fresh(now, kept):
             return answer.value  # type: ignore[no-any-return]
-        if not answer.working.acquire(blocking=not answer.fresh(now, max(LENT, kept))):
+        is_lent = answer.fresh(now, max(LENT, kept)) and not getattr(self._here, "is_ahead", False)
+        if not answer.working.acquire(blocking=not is_lent):
             return answer.value  # type: ignore[no-any-return]
+        if is_lent:
+            last = answer.value
+            self._ahead.submit(self._work_ahead, answer, now, make)
+            return last  # type: ignore[no-any-return]
+        return self._work(answer, now, make, kept)
+
+    def _work_ahead(self, answer: _Answer, now: datetime, make: Callable[[], object]) -> None:
+        """Work out the next answer while nobody waits; where that fails, whoever has to wait is told."""
+        self._here.is_ahead = True
+        try:
+            self._work(answer, now, make, timedelta(0))
+        finally:
+            self._here.is_ahead = False
+
+    def _work(self, answer: _Answer, now: datetime, make: Callable[[], T], kept: timedelta) -> T:
+        """Work out an answer, unless another just did; its lock is held, and is let go."""
         try:
             if not answer.fresh(now, kept):
                 answer.value = make()
