@@ -176,6 +176,8 @@ def test_hours_that_never_open_pass_no_time_and_nobody_looks_for_ever() -> None:
     ("opening_hours", "zone", "holidays", "said"),
     [
         # zones that do not exist, and one that is a path
+        # whatever the collector's machine is set to is no place
+        ({}, "localtime", {}, "time_zone: expected an IANA name such as Europe/Berlin, got 'localtime'"),
         ({}, "Mars/Olympus", {}, "time_zone: expected an IANA name such as Europe/Berlin, got 'Mars/Olympus'"),
         ({}, "", {}, "time_zone"),
         ({}, "../etc/passwd", {}, "time_zone"),

@@ -13,6 +13,7 @@ Nothing looks further ahead than `AHEAD_DAYS`. A change violates this when two s
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -58,14 +59,26 @@ class Hours:
         return self.holidays[day] if day in self.holidays else self.week[day.weekday()]
 
 
+NO_PLACES = frozenset({"localtime", "posixrules", "Factory"})
+"""Of what lies among the zones: whatever the machine is set to, and what is none."""
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Return the zone of an IANA name; raises `ValueError` where there is none of that name."""
+    with suppress(KeyError, ValueError, OSError):
+        if name not in NO_PLACES:
+            return ZoneInfo(name)
+    raise ValueError(f"expected an IANA name such as Europe/Berlin, got {name!r}")
+
+
 def parse_hours(
     opening_hours: Mapping[str, TextSpans], time_zone: str, holidays: Mapping[str, TextSpans] | None = None
 ) -> Hours:
     """Return the hours; raises `HoursInvalid`, which names the day, what was expected and what came."""
     try:
-        zone = ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise HoursInvalid(f"time_zone: expected an IANA name such as Europe/Berlin, got {time_zone!r}") from None
+        zone = zone_of(time_zone)
+    except ValueError as error:
+        raise HoursInvalid(f"time_zone: {error}") from None
     if unknown := sorted(set(opening_hours) - set(WEEKDAYS)):
         raise HoursInvalid(f"opening_hours: expected days {', '.join(WEEKDAYS)}, got {unknown[0]!r}")
     differing = holidays or {}

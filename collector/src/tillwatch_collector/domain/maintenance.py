@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from tillwatch_collector.domain.hours import zone_of
 from tillwatch_collector.domain.inventory import Weekday
 from tillwatch_collector.errors import CallerError
 from tillwatch_protocol.vocabulary import Identifier
@@ -63,10 +64,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def _zone_name(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("expected an IANA name such as Europe/Berlin") from None
+    zone_of(name)
     return name
 
 
@@ -191,7 +189,7 @@ def week_of(weekly: Weekly) -> Week:
     """Make a weekly description ready to be looked up."""
     from_minutes, to_minutes = _minutes(weekly.from_), _minutes(weekly.to)
     return Week(
-        zone=ZoneInfo(weekly.time_zone),
+        zone=zone_of(weekly.time_zone),
         days=frozenset(_DAYS.index(day) for day in weekly.days),
         from_minutes=from_minutes,
         to_minutes=to_minutes if to_minutes > from_minutes else to_minutes + DAY_MINUTES,
