@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,3 +152,20 @@ def test_whoever_comes_while_one_works_waits_where_the_last_answer_is_far_too_ol
     slow.finish()
     waiting.join(10)
     assert got == ["next"]
+
+
+def test_answers_that_rest_on_each_other_do_not_wait_for_each_other() -> None:
+    ahead = ThreadPoolExecutor(max_workers=1)
+    shared, inner, go = Shared(ahead=ahead), Work(), threading.Event()
+
+    def outer(now: datetime) -> str:
+        return shared.get("outer", now, lambda: f"of {shared.get('inner', now, inner)}")
+
+    assert outer(NOW) == "of 1"
+    ahead.submit(go.wait, 10)  # both stand in the queue before either is worked out
+    assert outer(NOW + KEPT) == "of 1"
+    assert shared.get("inner", NOW + KEPT, inner) == 1
+    go.set()
+    ahead.shutdown(wait=True)
+    assert outer(NOW + KEPT) == "of 2"
+    assert inner.done == 2

@@ -30,6 +30,9 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class _Answer:
     working: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever works it out, never by who only means to: an answer may ask for another one."""
+    is_next_asked: bool = False
+    """Whether somebody already has the next one worked out ahead."""
     made_at: datetime | None = None
     value: Any = None
 
@@ -53,32 +56,35 @@ class Shared:
         answer = self._answer(key)
         if answer.fresh(now, kept):
             return answer.value  # type: ignore[no-any-return]
-        is_lent = answer.fresh(now, max(LENT, kept)) and not getattr(self._here, "is_ahead", False)
-        if not answer.working.acquire(blocking=not is_lent):
-            return answer.value  # type: ignore[no-any-return]
-        if is_lent:
-            last = answer.value
-            self._ahead.submit(self._work_ahead, answer, now, make)
-            return last  # type: ignore[no-any-return]
+        if answer.fresh(now, max(LENT, kept)) and not getattr(self._here, "is_ahead", False):
+            last: T = answer.value
+            self._have_next(answer, now, make, kept)
+            return last
         return self._work(answer, now, make, kept)
 
-    def _work_ahead(self, answer: _Answer, now: datetime, make: Callable[[], object]) -> None:
+    def _have_next(self, answer: _Answer, now: datetime, make: Callable[[], object], kept: timedelta) -> None:
+        with self._lock:
+            if answer.is_next_asked:
+                return
+            answer.is_next_asked = True
+        self._ahead.submit(self._work_ahead, answer, now, make, kept)
+
+    def _work_ahead(self, answer: _Answer, now: datetime, make: Callable[[], object], kept: timedelta) -> None:
         """Work out the next answer while nobody waits; where that fails, whoever has to wait is told."""
         self._here.is_ahead = True
         try:
-            self._work(answer, now, make, timedelta(0))
+            self._work(answer, now, make, kept)
         finally:
             self._here.is_ahead = False
+            answer.is_next_asked = False
 
     def _work(self, answer: _Answer, now: datetime, make: Callable[[], T], kept: timedelta) -> T:
-        """Work out an answer, unless another just did; its lock is held, and is let go."""
-        try:
+        """Work out an answer, unless another just did."""
+        with answer.working:
             if not answer.fresh(now, kept):
                 answer.value = make()
                 answer.made_at = now
             return answer.value  # type: ignore[no-any-return]
-        finally:
-            answer.working.release()
 
     def _answer(self, key: Hashable) -> _Answer:
         with self._lock:
