@@ -32,6 +32,8 @@ def ticket(ticket_id: int = 1, *, after_s: float = 3.0, **said: object) -> dict[
     at = (NOW + timedelta(seconds=after_s)).isoformat()
     record: dict[str, Any] = {
         "ticket_id": ticket_id,
+        "origin": "machine",
+        "title": "Out of paper",
         "subject_kind": "terminal",
         "subject_id": "till-1",
         "component": PRINTER,
@@ -97,6 +99,13 @@ def test_a_ticket_that_nothing_explains_is_false() -> None:
     ours.look([ticket(), ticket(2, code="cover_open"), ticket(3, subject_id="till-2")], [])
     assert ours.false_tickets == {2, 3}
     assert sum("FALSE" in line for line in lines) == 2
+
+
+def test_what_a_person_tells_is_not_false() -> None:
+    ours, lines = narrator()
+    ours.look([ticket(2, code="reported", component="", origin="phone", title="Screen black")], [])
+    assert ours.false_tickets == set()
+    assert told(lines) == ["till-1 ticket 2 opened Screen black, as a person told"]
 
 
 def test_a_recurrence_is_told_again() -> None:

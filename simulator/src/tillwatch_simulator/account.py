@@ -18,6 +18,8 @@ from tillwatch_simulator.scenario import PLACE_TERMINALS_MIN, Injection
 
 TERMINAL = "terminal"
 """What a ticket is about that is not about a place."""
+MACHINE = "machine"
+"""Who reported a ticket that no person did."""
 RELEASE = "release"
 """What a ticket is about that says a rollout was halted."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tillwatch_simulator import scenario
-from tillwatch_simulator.account import RELEASE, TERMINAL, Account, Cause
+from tillwatch_simulator.account import MACHINE, RELEASE, TERMINAL, Account, Cause
 from tillwatch_simulator.inventory import Inventory
 from tillwatch_simulator.scenario import Injection, Step
 
@@ -84,7 +84,9 @@ class Narrator:
     def _ticket(self, ticket: Record, *, is_new: bool) -> None:
         cause = self._account.cause(ticket)
         what = f"{ticket['component']} {ticket['code']}"
-        if cause is None and is_new and not self._is_of_harm(ticket):
+        if ticket["origin"] != MACHINE:
+            what = f"{ticket['title']}, as a person told"
+        elif cause is None and is_new and not self._is_of_harm(ticket):
             self.false_tickets.add(ticket["ticket_id"])
             what += "  FALSE: nothing was injected that explains it"
         said = "opened" if is_new and not ticket["resolved_at"] else str(ticket["status"])
