@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-KEPT = timedelta(seconds=5)
-"""Half of the time after which a page asks again."""
-LENT = timedelta(seconds=15)
+KEPT = timedelta(seconds=10)
+"""A page asks again after that time."""
+LENT = timedelta(seconds=20)
 """How old an answer may be that is handed out while the next one is worked out: a page that asks again never waits."""
 KEYS_MAX = 400
 """Answers at once: each may be 100 KiB. Beyond it the one that was not asked for longest goes."""

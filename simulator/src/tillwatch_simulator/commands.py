@@ -33,7 +33,7 @@ _HELP = """Devices, terminals and fleets that behave and fail as real ones do.
 \b
 examples:
   tillwatch-sim demo
-  tillwatch-sim demo --scenario restaurant_chain --duration 80
+  tillwatch-sim demo --scenario restaurant_chain --duration 100
   tillwatch-sim demo --scenario retailer
   tillwatch-sim printer --pty /tmp/printer --set paper_end
   tillwatch-sim printer --tcp 9100
