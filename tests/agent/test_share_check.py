@@ -1,5 +1,8 @@
 """What the doctor says of a port that is shared, in both languages."""
 
+# ruff: noqa: RUF001 - Chinese has punctuation of its own
+
+import json
 import os
 import re
 from contextlib import closing
@@ -9,10 +12,12 @@ import pytest
 from tests.agent.shop import Line, configured
 
 from tillwatch_agent import doctor, till_side
-from tillwatch_agent.checks import Check, Verdict
+from tillwatch_agent.checks import Check, Verdict, blamed
+from tillwatch_agent.culprit import parts
 from tillwatch_agent.doctor import Beside
 from tillwatch_agent.health import Observation
-from tillwatch_agent.share_check import SHARED_NOW, check_shares
+from tillwatch_agent.probes import lines
+from tillwatch_agent.share_check import NOT_LOOKED_AT, SHARED_NOW, check_shares
 from tillwatch_agent.words import Language, Words
 from tillwatch_protocol.vocabulary import ConditionCode, Health
 
@@ -69,6 +74,33 @@ def test_a_port_that_the_agent_holds_to_share_it_is_no_problem(
     told = doctor.check_component(busy, configured(tmp_path))
     assert told.verdict is verdict
     assert (told.advice == SHARED_NOW) is (beside is Beside.AGENT)
+
+
+def test_what_the_running_agent_has_is_told_as_not_looked_at_and_never_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "look_beside", lambda _: Beside.AGENT)
+    settings = configured(tmp_path)
+    busy = Observation(
+        component="pos_printer:receipt",
+        health=Health.UNKNOWN,
+        reason=ConditionCode.PORT_BUSY,
+        true_codes={ConditionCode.PORT_BUSY: "held"},
+    )
+    told = blamed([doctor.check_component(busy, settings)], parts(lines(settings), [busy]))
+    assert doctor.table(told).splitlines() == [
+        f"untested pos_printer:receipt  {NOT_LOOKED_AT}",
+        f"                              -> {SHARED_NOW}",
+        "1 not looked at",
+    ]
+    assert doctor.table(told, CHINESE).endswith("\n1 项未检查")
+    problem = Check(name="broker", verdict=Verdict.PROBLEM, found="x")
+    assert doctor.table([problem, *told]).endswith("\n1 problem, 1 not looked at")
+    assert doctor.table([problem, *told], CHINESE).endswith("\n1 个问题，1 项未检查")
+    assert json.loads(doctor.as_json("t", told))["not_looked_at"] == 1
+    step = doctor.next_step(settings, tmp_path / "agent.toml", told)
+    assert "look at the collector" in step
+    assert CHINESE.said(step) != step
 
 
 def test_the_doctor_looks_at_shares(tmp_path: Path) -> None:

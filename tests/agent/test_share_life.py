@@ -1,9 +1,11 @@
 """The life of a shared port: a device that vanishes, an agent that ends in any way, one that comes back."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,9 +15,11 @@ import pytest
 from tests.agent.conftest import until
 from tests.agent.shop import Failing, Line, Till, configured, served, sharing
 
-from tillwatch_agent import commands, runtime, share, share_guard, till_side
+from tillwatch_agent import commands, port_holders, runtime, share, share_guard, till_side
 from tillwatch_agent.config import AgentConfig
 from tillwatch_agent.drivers.escpos import ALLOWED
+from tillwatch_agent.outbox import Outbox
+from tillwatch_agent.port_holders import Held
 from tillwatch_agent.ports import PortBusy
 from tillwatch_agent.probes import DeviceProbe, Probe
 from tillwatch_agent.share import SharedPort
@@ -100,7 +104,7 @@ def test_an_agent_that_comes_back_takes_nothing_from_a_till_that_has_the_port(li
         served(shared)
     till = Till(tmp_path / "receipt")
     with sharing(configured(tmp_path)) as (shared, probe):
-        until(lambda: "given" in str(shared.trouble), "the share to wait")
+        until(lambda: isinstance(shared.trouble, PortBusy), "the share to wait")
         assert probe.poll()[0].reason == ConditionCode.PORT_BUSY
         till.write(ASK)
         line.hears(ASK)
@@ -128,7 +132,7 @@ def test_a_port_that_somebody_else_keeps_is_not_waited_for_for_ever(
     till_side.lead(tmp_path / "receipt", str(tmp_path / "printer"))
     busy = Busy(name="p", allowed=ALLOWED, locate=lambda: tmp_path / "printer")
     with sharing(configured(tmp_path), busy) as (shared, _):
-        until(lambda: "given" in str(shared.trouble), "the share to wait")
+        until(lambda: isinstance(shared.trouble, PortBusy), "the share to wait")
         till = Till(tmp_path / "receipt")
         until(till.is_hung_up, "the till to be told")
         till.close()
@@ -213,10 +217,12 @@ def test_an_orderly_end_needs_no_guard_and_ends_it(line: Line, tmp_path: Path) -
 def test_run_shares_what_is_configured_so(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tmp_path / "receipt"
     (tmp_path / "agent.toml").write_text(
-        f'terminal_id = "t"\n[[printer]]\nname = "r"\nport = "{tmp_path / "printer"}"\nshare = "{link}"\n'
+        f'terminal_id = "t"\nstate_dir = "{tmp_path / "state"}"\n'
+        f'[[printer]]\nname = "r"\nport = "{tmp_path / "printer"}"\nshare = "{link}"\n'
     )
 
-    def run(_: AgentConfig, probes: Sequence[Probe]) -> int:
+    def run(_: AgentConfig, probes: Sequence[Probe], outbox: Outbox) -> int:
+        assert outbox.boot_epoch == 1
         until(link.exists, "the path")
         assert link.readlink() != tmp_path / "printer"
         assert isinstance(next(probe for probe in probes if isinstance(probe, DeviceProbe))._port, SharedPort)
@@ -225,6 +231,124 @@ def test_run_shares_what_is_configured_so(line: Line, tmp_path: Path, monkeypatc
     monkeypatch.setattr(runtime, "run", run)
     assert commands.main(["run", "--config", str(tmp_path / "agent.toml")]) == 7
     assert link.readlink() == tmp_path / "printer"
+    assert line.hear() == b""
+
+
+AGENT = """
+import sys
+from tillwatch_agent import commands
+
+sys.exit(commands.main(["run", "--config", sys.argv[1]]))
+"""
+
+
+def test_a_second_agent_with_the_same_configuration_touches_nothing_of_the_first(line: Line, tmp_path: Path) -> None:
+    settings = tmp_path / "agent.toml"
+    link = tmp_path / "receipt"
+    settings.write_text(
+        f'terminal_id = "t"\nstate_dir = "{tmp_path / "state"}"\n'
+        '[broker]\nhost = "127.0.0.1"\nport = 9\n[network]\nenabled = false\n[machine]\nenabled = false\n'
+        f'[[printer]]\nname = "receipt"\nport = "{tmp_path / "printer"}"\nshare = "{link}"\n'
+    )
+    command = [sys.executable, "-c", AGENT, str(settings)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        try:
+            until(link.exists, "the path")
+            led = link.readlink()
+            till = Till(link)
+            second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert second.returncode == 2
+            assert "expected to be alone" in second.stderr
+            assert link.readlink() == led
+            till.write(b"still shared\n")
+            until(lambda: b"still shared\n" in line.hear(), "the receipt")
+            till.close()
+        finally:
+            first.terminate()
+    assert link.readlink() == tmp_path / "printer"
+
+
+# --- the path
+
+
+def test_a_path_that_is_led_elsewhere_is_mended_and_told_once(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(share, "PATH_LOOK_S", 0.01)
+    link = tmp_path / "receipt"
+    with sharing(configured(tmp_path)) as (shared, _):
+        served(shared)
+        ours = link.readlink()
+        till_side.lead(link, str(tmp_path / "printer"))
+        until(lambda: link.readlink() == ours, "the path to be mended")
+        (tmp_path / "a person's").touch()
+        (tmp_path / "a person's").replace(link)
+        until(lambda: "cannot be mended" in caplog.text, "it to be told")
+        looked_s = shared._path_due_s
+        until(lambda: shared._path_due_s > looked_s + 0.05, "some more looks")
+        link.unlink()
+        until(link.is_symlink, "the path to be mended")
+        till = Till(link)
+        till.write(b"shared\n")
+        line.hears(b"shared\n")
+        till.close()
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("it is mended" in text and str(tmp_path / "printer") in text for text in told) == 1
+    assert sum("cannot be mended" in text for text in told) == 1, "what it is at each look is told once"
+
+
+@pytest.mark.usefixtures("brisk", "line")
+def test_who_has_no_port_leaves_a_path_that_another_agent_serves(tmp_path: Path) -> None:
+    with sharing(configured(tmp_path)) as (shared, _):
+        served(shared)
+        ours = (tmp_path / "receipt").readlink()
+        with sharing(configured(tmp_path)) as (other, _):
+            until(lambda: isinstance(other.trouble, PortBusy), "the other to find the port taken")
+        assert (tmp_path / "receipt").readlink() == ours
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_port_that_surely_nobody_has_is_taken_at_once_after_a_start(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "HELD_LOOK_S", 0.01)
+    held = [Held.UNTOLD]
+    monkeypatch.setattr(port_holders, "look", lambda _: held[0])
+    with sharing(configured(tmp_path)) as (shared, _):
+        served(shared)
+    with sharing(configured(tmp_path)) as (shared, _):
+        until(lambda: "waiting for that to open" in str(shared.trouble), "who waits to say for whom")
+        assert "another program" not in str(shared.trouble)
+        held[0] = Held.SOMEBODY
+        until(lambda: "another program has it" in str(shared.trouble), "the other program to be told")
+        held[0] = Held.NOBODY
+        served(shared)
+    assert line.hear() == b""
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_printers_own_node_is_asked_by_opening_it(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "HELD_LOOK_S", 0.01)
+    is_busy = [True]
+
+    class OpensForOne(Failing):
+        opens_for_one = True
+        left = 0
+
+        def open(self) -> None:
+            if is_busy[0]:
+                raise PortBusy("EBUSY")
+            super().open()
+
+    till_side.note_direct(tmp_path / "receipt", tmp_path / "printer")
+    till_side.lead(tmp_path / "receipt", str(tmp_path / "printer"))
+    port = OpensForOne(name="p", allowed=ALLOWED, locate=lambda: tmp_path / "printer")
+    with sharing(configured(tmp_path), port) as (shared, _):
+        until(lambda: "another program has it" in str(shared.trouble), "the other program to be told")
+        is_busy[0] = False
+        served(shared)
     assert line.hear() == b""
 
 
@@ -250,6 +374,9 @@ def test_the_guard_leads_a_dead_path_to_the_port_and_leaves_a_living_one(line: L
     till_side.lead(link, living)
     share_guard.release(str(link))
     assert str(link.readlink()) == living
+    fcntl.ioctl(line._slave, termios.TIOCEXCL)
+    share_guard.release(str(link))
+    assert str(link.readlink()) == living, "a till's mark says that it lives"
     line.close()
     share_guard.release(str(link))
     assert link.readlink() == tmp_path / "printer"

@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Response
@@ -117,7 +117,80 @@ def test_whoever_is_not_signed_in_is_led_to_the_door(web: Web, method: str, path
     scripted = stranger.request(
         method, concrete(path), headers={"HX-Request": "true", "HX-Current-URL": ORIGIN + "/a?b=c"}
     )
-    assert (scripted.status_code, scripted.headers["hx-redirect"]) == (401, "/signin?next=/a%3Fb%3Dc")
+    unsent = "" if method == "GET" else "&unsent=yes"
+    assert (scripted.status_code, scripted.headers["hx-redirect"]) == (401, f"/signin?next=/a%3Fb%3Dc{unsent}")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/rollout", "/tickets/5/nowhere", "/api", "/api/v1/fleet/", "/metrics"])
+def test_an_address_that_is_none_is_told_as_a_page_and_to_nobody_but_who_is_signed_in(web: Web, path: str) -> None:
+    looks = {"Accept": "text/html,*/*;q=0.8"}
+    somebody, nobody = web.visitor(Role.VIEWER), web.client(Origin=ORIGIN)
+    if path in {"/api/v1/fleet/", "/metrics"}:
+        assert somebody.get(path, headers=looks).status_code == nobody.get(path, headers=looks).status_code == 401
+        return
+    answer = somebody.get(path, headers=looks)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is nothing here" in answer.text
+    assert answer.headers["content-security-policy"]
+    led = nobody.get(path, headers=looks)
+    assert (led.status_code, led.headers["location"]) == (303, f"/signin?next={path}")
+    assert somebody.get(path, headers={"Accept": "*/*"}).status_code == 401
+    assert somebody.post(path, headers=looks).status_code == 401
+
+
+def test_a_route_that_is_not_the_consoles_is_opened_by_no_browser(web: Web) -> None:
+    application = web.visitor(Role.ADMIN).app
+    reached: list[str] = []
+
+    async def beyond(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await Response()(scope, receive, send)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(application, "_app", beyond)
+        answer = web.visitor(Role.ADMIN).get("/forgotten", headers={"Accept": "text/html"})
+    assert (answer.status_code, reached) == (404, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "leads"),
+    [
+        ("/tickets/1/attachments", 303, "/tickets/1"),
+        ("/tickets/1/comments", 303, "/tickets/1"),
+        ("/tickets/1/actions/close", 303, "/tickets/1"),
+        ("/signout", 405, None),
+        ("/theme", 405, None),
+    ],
+)
+def test_whoever_looks_at_where_a_form_is_sent_gets_a_page(
+    web: Web, ann: TestClient, path: str, status: int, leads: str | None
+) -> None:
+    looks = {"Accept": "text/html,*/*;q=0.8"}
+    answer = ann.get(path, headers=looks)
+    assert (answer.status_code, answer.headers.get("location")) == (status, leads)
+    assert status == 303 or "There is no page here" in answer.text
+    assert web.client(Origin=ORIGIN).get(path, headers=looks).headers["location"] == f"/signin?next={path}"
+    assert ann.get(path).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("referer", "onward"),
+    [
+        (f"{ORIGIN}/tickets/5?journal=all", "/tickets/5%3Fjournal%3Dall"),
+        ("https://evil.example.org/tickets/5", "/"),
+        (f"{ORIGIN}//evil.example.org", "/"),
+        ("nonsense", "/"),
+        ("http://[", "/"),
+        ("", "/"),
+    ],
+)
+def test_whose_session_is_over_is_led_back_to_the_form_and_told_that_nothing_was_sent(
+    web: Web, referer: str, onward: str
+) -> None:
+    stranger = web.client(Origin=ORIGIN)
+    led = stranger.post("/tickets/5/comments", data={"text": "x"}, headers={"Referer": referer})
+    assert led.headers["location"] == f"/signin?next={onward}&unsent=yes"
+    assert "What you typed was not sent" in stranger.get(led.headers["location"]).text
 
 
 def test_whoever_comes_by_a_link_from_elsewhere_is_given_a_page_that_asks_again(web: Web) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from tests.collector.databases import rows
+from tests.collector.desk_words import fault, put
 from tests.collector.shell_fixtures import NOW, STREAM, Web, describe, tell
 
 from tillwatch_collector.domain.command import WAITING_MAX
 from tillwatch_collector.domain.history import Recorder
 from tillwatch_collector.domain.permission import Role, Within
+from tillwatch_collector.domain.ticket import Status
 from tillwatch_collector.flows.ingest import Delivery, ingest
 from tillwatch_collector.store.session import Store
 from tillwatch_protocol import codec, topics
@@ -217,6 +219,32 @@ def test_the_story_holds_faults_tickets_and_commands(judged: TestClient) -> None
     page = text_of(seen(judged, f"{URL}/timeline"))
     for words in ("Fault: Cover open", "Fault over: Cover open", "Ticket #1:", "was asked: Refresh"):
         assert words in page
+
+
+def test_the_story_is_told_in_the_stores_time_to_the_second_and_in_the_persons_language(store: Store) -> None:
+    describe(store)
+    tell(store)
+    web = Web(database=store)
+    page = seen(web.visitor(Role.OPERATOR), f"{URL}/timeline")
+    assert re.search(r"Nov 21, 2026, (?:19|20):\d\d:\d\d</time>", page)
+    assert page.count("Times of the store: Asia/Shanghai") == 1
+    assert seen(web.visitor(Role.OPERATOR), URL).count("Times of the store: Asia/Shanghai") == 1
+    assert " on pos_printer:" in page
+    chinese = seen(web.visitor(Role.OPERATOR, language="zh-CN"), f"{URL}/timeline")
+    assert " on pos_printer:" not in chinese
+
+
+def test_what_is_resolved_and_not_closed_stands_apart(store: Store) -> None:
+    describe(store)
+    first, second = fault(store, code="cover_open"), fault(store, code="paper_end")
+    put(store, second, Status.RESOLVED)
+    web = Web(database=store)
+    page = text_of(seen(web.visitor(Role.OPERATOR), URL))
+    assert page.index(f"#{first} ") < page.index("Resolved, not closed yet") < page.index(f"#{second} ")
+    report = text_of(seen(web.visitor(Role.OPERATOR), "/report?terminal_id=t-1"))
+    assert report.index(f"#{first}") < report.index("Resolved, not closed yet") < report.index(f"#{second}")
+    row = seen(web.visitor(Role.OPERATOR), "/live/terminals?q=t-1")
+    assert '<a href="/tickets?terminal_id=t-1">1</a>' in row
 
 
 def test_the_audit_log_is_for_those_who_may_read_it(web: Web, visitor: TestClient) -> None:

@@ -332,11 +332,42 @@ def test_an_order_has_what_a_technician_needs_in_the_persons_language(served: We
         "Technician",
         # in the store's time: Shanghai's
         "Nov 21, 2026, 20:00",
+        "times in Asia/Shanghai",
+        "Status",
+        "Assigned to",
     ):
         assert told in order.text, told
     chinese = served.visitor(Role.VIEWER, language="zh-CN").get(f"/tickets/{ticket_id}/order").text
     assert "派工单" in chinese
     assert "Work order" not in chinese
+
+
+def test_what_was_done_so_far_is_told_in_the_persons_language(served: Web) -> None:
+    ticket_id = fault(served.database)
+    why = "cover_open on pos_printer:kitchen proved gone by t-1 itself"
+    machine = Author(actor="machine:judge", now=NOW)
+    served.context.desk.act(ticket_id, Action.REPAIR, machine, reason=why, mode=RepairMode.ON_SITE)
+    order = served.visitor(Role.VIEWER, language="zh-CN").get(f"/tickets/{ticket_id}/order").text
+    assert "proved gone" not in order
+    assert texts.choose("zh-CN").word("conditions", "cover_open") in order
+
+
+def test_how_often_a_ticket_came_back_is_said_once(served: Web, ann: TestClient) -> None:
+    ticket_id = fault(served.database)
+    change(served.database, ticket_id, recurrences=2)
+    page = Seen(ann.get(f"/tickets/{ticket_id}/live")).text
+    assert "2 times" in page
+    assert "came back:" not in page
+
+
+def test_no_text_turns_the_direction_of_a_page_and_none_is_changed_in_a_form(served: Web, ann: TestClient) -> None:
+    ticket_id, turned = fault(served.database), "a\u202etxt.exe \u2066b"
+    ann.post(f"/tickets/{ticket_id}/comments", data={"text": turned})
+    page = ann.get(f"/tickets/{ticket_id}").text
+    assert "a⟦U+202E⟧txt.exe ⟦U+2066⟧b" in page
+    assert not set("\u202e\u2066") & set(page)
+    draft = ann.post(f"/tickets/{ticket_id}/actions/repair", data={"reason": turned, "mode": "nonsense"}).text
+    assert f">{turned}</textarea>" in draft
 
 
 def test_an_order_of_what_stands_nowhere_says_what_is_not_known(served: Web, ann: TestClient) -> None:

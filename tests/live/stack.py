@@ -19,7 +19,7 @@ from tillwatch_agent import outbox
 from tillwatch_agent.runtime import OUTBOX_FILE
 
 BIN = Path(sys.executable).parent
-WAIT_S = 60.0
+WAIT_S = 120.0
 """For anything: far more than it takes, so that only what never happens fails."""
 
 T = TypeVar("T")

@@ -125,7 +125,7 @@ def _step(step: Step, confidence: Confidence) -> Check:
 
 
 def _blamed(check: Check, finding: Finding | None) -> Check:
-    if finding is None:
+    if finding is None or check.verdict is Verdict.UNTESTED:  # of what was not looked at nobody is suspected
         return check
     suspected = f"suspected: {' or '.join(SUSPECTED[culprit] for culprit in finding.culprits)}"
     if finding.together_with:

@@ -5,6 +5,7 @@ nobody's memory.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 from importlib import metadata
@@ -133,8 +134,9 @@ def _run(settings: AgentConfig) -> int:
         return runtime.run(settings, probes.build(settings))
     from tillwatch_agent import share  # noqa: PLC0415 - not in memory where no printer is shared
 
-    with share.serving(settings) as shared:
-        return runtime.run(settings, probes.build(settings, shared))
+    # Who is not alone on the state touches no path that the other serves.
+    with contextlib.closing(runtime.alone(settings)) as outbox, share.serving(settings) as shared:
+        return runtime.run(settings, probes.build(settings, shared), outbox)
 
 
 def _version() -> str:

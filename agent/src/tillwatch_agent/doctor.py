@@ -38,7 +38,7 @@ from tillwatch_agent.moment import Moment
 from tillwatch_agent.network import NetworkProbe
 from tillwatch_agent.probes import Probe, lines, poll_all
 from tillwatch_agent.publisher import CONNACK_TIMEOUT_S, CONNECT_TIMEOUT_S, Loop, Publisher
-from tillwatch_agent.share_check import SHARED_NOW, check_shares
+from tillwatch_agent.share_check import NOT_LOOKED_AT, SHARED_NOW, check_shares
 from tillwatch_agent.updates import NOT_INSTALLED
 from tillwatch_agent.words import ENGLISH, Words, padded
 from tillwatch_protocol.vocabulary import ConditionCode, Health, Kind
@@ -155,15 +155,28 @@ def table(checks: Iterable[Check], words: Words = ENGLISH) -> str:
         lines.append(f"{padded(marked, VERDICT_COLUMNS)} {check.name:<{width}}  {found}{took}".rstrip())
         if advice:
             lines.append(f"{'':<{VERDICT_COLUMNS}} {'':<{width}}  -> {advice}")
-    problems = sum(check.verdict is Verdict.PROBLEM for check in checks)
-    lines.append(words.said(f"{problems} problem{'' if problems == 1 else 's'}" if problems else "all is well"))
-    return "\n".join(lines)
+    return "\n".join([*lines, words.said(_sum(checks))])
+
+
+def unseen(checks: Iterable[Check]) -> int:
+    """Count the devices that were not looked at, since the running agent has their port."""
+    return sum(check.found == NOT_LOOKED_AT for check in checks)
+
+
+def _sum(checks: tuple[Check, ...]) -> str:
+    problems, not_looked_at = sum(check.verdict is Verdict.PROBLEM for check in checks), unseen(checks)
+    told = [f"{problems} problem{'' if problems == 1 else 's'}"] if problems else []
+    told += [f"{not_looked_at} not looked at"] if not_looked_at else []
+    return ", ".join(told) or "all is well"
 
 
 def next_step(config: AgentConfig, file: Path, checks: Iterable[Check]) -> str:
     """Say what to do after a look at everything."""
+    checks = tuple(checks)
     if not is_well(checks):
         return f"next: mend what is marked PROBLEM, then look again: tillwatch-agent doctor --config {file}"
+    if unseen(checks):
+        return "next: look at the collector, to which the running agent reports what was not looked at here"
     if look_beside(config.state_dir) is Beside.AGENT:
         return "next: nothing; the agent is running, and reports"
     start = f"next: start the agent's unit, or by hand: tillwatch-agent run --config {file}"
@@ -178,6 +191,7 @@ def as_json(terminal_id: str, checks: Iterable[Check]) -> str:
     document = {
         "terminal_id": terminal_id,
         "ok": is_well(checks),
+        "not_looked_at": unseen(checks),
         "checks": [{key: value for key, value in asdict(check).items() if value is not None} for check in checks],
     }
     return json.dumps(document)
@@ -195,7 +209,7 @@ def check_component(observation: Observation, config: AgentConfig) -> Check:
     is_fine = observation.health is Health.OK or observation.reason == NOT_INSTALLED
     verdict = worst if is_fine else Verdict.PROBLEM
     if advice == SHARED_NOW:
-        verdict = Verdict.UNTESTED
+        verdict, found = Verdict.UNTESTED, NOT_LOOKED_AT
     return Check(name=observation.component, verdict=verdict, found=found, advice=advice or None)
 
 

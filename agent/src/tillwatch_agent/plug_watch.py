@@ -106,6 +106,8 @@ class PlugWatch(threading.Thread):
         self._open = source
         self._clock = clock
         self._ended = threading.Event()
+        self._first = usb.listing(sysfs)
+        """Taken by whoever makes it: what is plugged in from then on is a change."""
 
     def stop(self) -> None:
         """End within `TURN_S`; from any thread."""
@@ -115,7 +117,7 @@ class PlugWatch(threading.Thread):
         """Listen until told to stop."""
         source = self._opened()
         told_by = ToldBy.EVENTS if source else ToldBy.LISTINGS
-        attention = plugging.begin(told_by, usb.listing(self._sysfs), self._clock())
+        attention = plugging.begin(told_by, self._first, self._clock())
         while not self._ended.is_set():
             if self._waited(source, attention.due_s - self._clock()) and source:
                 attention, source = self._heard(attention, source)

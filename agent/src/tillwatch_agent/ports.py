@@ -112,6 +112,8 @@ class Port(ABC):
     attachment: Attachment
     node: Path | None = None
     """What it was opened at last, where it is a node of this machine."""
+    opens_for_one: ClassVar[bool] = False
+    """Whether the system itself opens it for one only, so that whoever opens it took it from nobody."""
     _ends_when_empty: ClassVar[bool] = True
     """Whether being readable with nothing to read means that the other side hung up."""
 
@@ -189,6 +191,10 @@ class Port(ABC):
 
     def set_line(self, line: LineSettings) -> None:  # noqa: B027 - most ports have no line
         """Give a serial line other settings; what is no serial line has none."""
+
+    def found(self) -> Path | None:
+        """Find the node that it would be opened at now, None where there is none; raises `PortAbsent`."""
+        return None
 
     def fileno(self) -> int:
         """Give the open descriptor to who waits for it; raises `PortLost`."""
@@ -273,6 +279,10 @@ class SerialPort(Port):
         with contextlib.suppress(OSError):
             self._line.close()
 
+    def found(self) -> Path | None:
+        """Resolve the name."""
+        return self._locate()
+
     def set_line(self, line: LineSettings) -> None:
         """Change speed, stop bits and RTS/CTS at once; raises `PortLost`."""
         try:
@@ -294,6 +304,7 @@ class UsbPrinterPort(Port):
     """
 
     attachment = Attachment.USB
+    opens_for_one = True
     _ends_when_empty = False
 
     def __init__(self, *, name: str, allowed: Container[bytes], locate: Callable[[], Path]) -> None:

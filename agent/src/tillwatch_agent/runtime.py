@@ -101,9 +101,9 @@ another release of the agent, or whoever supervises it the same one."""
 _logger = logging.getLogger(__name__)
 
 
-def run(config: "AgentConfig", probes: "Sequence[Probe]") -> int:
+def run(config: "AgentConfig", probes: "Sequence[Probe]", outbox: Outbox | None = None) -> int:
     """Watch until told to stop; the process's exit code. Raises `OperatorError` when it cannot begin."""
-    runtime = Runtime(config, probes)
+    runtime = Runtime(config, probes, outbox=outbox)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runtime.put(Stop()))
     return runtime.run()
@@ -175,17 +175,18 @@ class Runtime:
         config: "AgentConfig",
         probes: "Sequence[Probe]",
         *,
+        outbox: Outbox | None = None,
         end_process: Callable[[int], None] = os._exit,
         clocks: Callable[[], Moment] = now,
     ) -> None:
-        """Open the outbox and prepare all threads; raises `OperatorError`."""
+        """Open the outbox, unless one is given, and prepare all threads; raises `OperatorError`."""
         self._clocks = clocks
         self._terminal_id = config.terminal_id
         self._state_dir = config.state_dir
         self._noted: tuple[bool, str | None] | None = None
         self._broker = broker(config.broker)
         self._queue: queue.SimpleQueue[Input | _Watch | _Wake] = queue.SimpleQueue()
-        self._outbox = _outbox(config.state_dir / OUTBOX_FILE)
+        self._outbox = alone(config) if outbox is None else outbox
         self._exit_code = 0
         settings = core_settings(config, probes)
         self._updates, jobs = self._update_threads(config, settings)
@@ -472,10 +473,13 @@ class Watchdog(threading.Thread):
                 return
 
 
-def _outbox(path: Path) -> Outbox:
-    """Open the outbox; one that the disk does not take is held in memory: watching goes on, under a new stream."""
+def alone(config: "AgentConfig") -> Outbox:
+    """Open the outbox, which one agent has at a time; raises `OutboxBusy`.
+
+    One that the disk does not take is held in memory: watching goes on, under a new stream.
+    """
     try:
-        return Outbox.open(path)
+        return Outbox.open(config.state_dir / OUTBOX_FILE)
     except OutboxFailed as failure:
         _logger.error(  # noqa: TRY400 - the disk's word is enough, where it came from is known
             "state_dir cannot be used: events are held in memory and will not survive this start: %s", failure

@@ -8,7 +8,9 @@ them; who asks hands it one request at a time and waits for its turn.
   under the same path.
 - **A port that was given away is not taken back from a till.** Where the path leads to the port itself, since an agent
   ended, a till may have opened that. Then only the path is offered, and the port is opened when the till opens the
-  path: it has let go of the port itself by then.
+  path: it has let go of the port itself by then. Where it is sure that nobody has the port, it is taken at once.
+- **The path is ours while we serve, and another agent's while that does.** One that somebody led elsewhere is mended at
+  the next look; one that leads to the pseudo-terminal of another agent is not touched by us who end, or have no port.
 - **Whatever ends the agent, the path leads to the port afterwards**: at an orderly end it is made so here, and
   otherwise by `share_guard`, which is started beside us.
 - **A connection that a printer ends for idleness is made again** without a word, where nothing was under way.
@@ -32,9 +34,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from tillwatch_agent import ports, share_guard
+from tillwatch_agent import port_holders, ports, share_guard
 from tillwatch_agent.config import AgentConfig, ConfigError, PrinterConfig
 from tillwatch_agent.drivers import escpos
+from tillwatch_agent.port_holders import Held
 from tillwatch_agent.ports import LineSettings, Port, PortAbsent, PortBusy, PortError, PortLost, TurnMissed
 from tillwatch_agent.tee import Obstacle, Tee
 from tillwatch_agent.till_side import TillSide, direct_of, lead, leads_to_port, note_direct
@@ -53,10 +56,19 @@ DEAF_S: Final = 0.02
 """A printer's node that is readable and has nothing is not listened to for so long."""
 IDLE_LOOK_S: Final = 0.5
 """While the port was given away: how often a till that opened the path and writes nothing is looked for."""
+HELD_LOOK_S: Final = 10.0
+"""While the port was given away: how often it is looked whether nobody has it; that goes through all processes."""
+PATH_LOOK_S: Final = 2.0
+"""How often it is looked whether the path still leads to us: nobody but a person leads it elsewhere."""
 UNSENT_BYTES_MAX: Final = 64
 """Under XON/XOFF, what is still in this machine when the printer says stop comes all the same: printers keep room for
 138 bytes at least (TM-T88III specification, p. 64)."""
 STOP_S: Final = 2.0
+
+_WAITING: Final = {
+    Held.SOMEBODY: "another program has it; it is shared when that lets go of it, or the till's software opens {}",
+    Held.UNTOLD: "it was given to the till's software while no agent ran; waiting for that to open {}",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +142,8 @@ class Share(threading.Thread):
         self._deaf_until_s = 0.0
         self._has_till = False
         self._hangs_up_ourselves = False
+        self._path_due_s = 0.0
+        self._said_of_path = ""
         self._ended = False
 
     def ask(self, request: bytes) -> None:
@@ -190,7 +204,8 @@ class Share(threading.Thread):
         else:
             self._take()
             self._offer()
-        self._set_trouble(None)
+        if not self._ended:
+            self._set_trouble(None)
         while not self._ended:
             self._pass()
 
@@ -226,6 +241,7 @@ class Share(threading.Thread):
             with contextlib.suppress(OSError):
                 group = (self.port.node or self._link).stat().st_gid
         self._side.offer(group)
+        self._path_due_s = time.monotonic() + PATH_LOOK_S
         self._has_till = False
         self._watch_side()
 
@@ -234,12 +250,17 @@ class Share(threading.Thread):
         self._hangs_up_ourselves = True
 
     def _await_till(self) -> None:
-        """Open the port once the till has opened the path; raises `PortError`."""
-        said = "it was given to the till's software, and is shared again when that opens its path anew"
-        self._set_trouble(PortBusy(f"{self.port.name}: {said}"))
+        """Open the port once the till has opened the path, or it is sure that nobody has it; raises `PortError`."""
+        look_due_s = 0.0
         while not self._ended and not self._side.is_open:
             if not direct_of(self._link).exists():
                 raise PortAbsent(f"{self.port.name}: it is not there, and so nobody has it")
+            now_s = time.monotonic()
+            if now_s >= look_due_s:
+                look_due_s = now_s + HELD_LOOK_S
+                if self._took_from_nobody():
+                    return
+            self._keep_path(now_s)
             self._wait(IDLE_LOOK_S)
         until_s = time.monotonic() + TAKE_OVER_S
         while not self._ended:
@@ -252,11 +273,51 @@ class Share(threading.Thread):
             else:
                 return
 
+    def _took_from_nobody(self) -> bool:
+        """Open the port where nobody has it, or say what is waited for; raises `PortError`."""
+        held = Held.NOBODY if self.port.opens_for_one else self._held()
+        if held is Held.NOBODY:
+            try:
+                self._take()
+            except PortBusy:
+                held = Held.SOMEBODY
+            else:
+                return True
+        self._set_trouble(PortBusy(f"{self.port.name}: {_WAITING[held].format(self._link)}"))
+        return False
+
+    def _held(self) -> Held:
+        node = self.port.found()
+        return Held.UNTOLD if node is None else port_holders.look(node)
+
+    def _keep_path(self, now_s: float) -> None:
+        """Let the path lead to us again, where somebody led it elsewhere; that is logged once, until it is well."""
+        if now_s < self._path_due_s:
+            return
+        self._path_due_s = now_s + PATH_LOOK_S
+        before, self._said_of_path = self._said_of_path, ""
+        if self._side.has_link:
+            return
+        try:
+            said = f"it led to {self._side.lead_here() or 'nowhere'} though the port is shared by us; it is mended"
+        except OSError as error:
+            said = f"it does not lead to us, and cannot be mended: {error.strerror}"
+        self._said_of_path = said
+        if said != before:
+            _log.warning("%s: %s", self._link, said)
+
+    def _is_anothers(self) -> bool:
+        """Whether the path leads to another agent's pseudo-terminal."""
+        return not self._side.has_link and share_guard.is_served(str(self._link))
+
     def _lost(self, error: PortError) -> None:
         """Hang the till up, and take its path away, or lead it to who has the port instead."""
+        is_anothers = self._is_anothers()
         self._set_trouble(error)
         self._release()
         self._side.withdraw()
+        if is_anothers:
+            return
         with contextlib.suppress(OSError):
             if isinstance(error, PortBusy):
                 self._lead_to_port()
@@ -269,7 +330,8 @@ class Share(threading.Thread):
         self._end_turn(self.trouble)
         self._release()
         try:
-            self._lead_to_port()
+            if not self._is_anothers():
+                self._lead_to_port()
         except OSError as error:
             _log.error("%s does not lead to the port: %s", self._link, error)
         self._side.withdraw()
@@ -296,12 +358,14 @@ class Share(threading.Thread):
     def _pass(self) -> None:
         """Move what there is to move, and wait for more; raises `PortError`."""
         now_s = time.monotonic()
+        self._keep_path(now_s)
         self._hear_till(now_s)
         self._take_turn(now_s)
         had_room = self._tee.room
         wait_s = self._write(now_s)
         # What the till wrote while there was no room wakes nobody again.
-        self._wait(wait_s if had_room or not self._tee.room else 0.0)
+        waits_s = PATH_LOOK_S if wait_s is None else min(wait_s, PATH_LOOK_S)
+        self._wait(waits_s if had_room or not self._tee.room else 0.0)
 
     def _wait(self, wait_s: float | None) -> None:
         """Wait for bytes or the bell; what the printer says is heard."""

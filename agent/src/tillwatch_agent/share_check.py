@@ -11,6 +11,7 @@ from tillwatch_agent.config import AgentConfig
 from tillwatch_agent.till_side import leads_to_port
 
 DROP_IN: Final = "put tillwatch-agent.service.d/share.conf beside the agent's unit, then: sudo systemctl daemon-reload"
+NOT_LOOKED_AT: Final = "the running agent has the port; it was not looked at"
 SHARED_NOW: Final = "the agent shares it with the till and holds it all the time; what it sees, it reports"
 
 

@@ -3,7 +3,8 @@
 A small process of its own that needs nothing but the standard library, since it is to outlive whatever ends the agent,
 SIGKILL too. It waits until its standard input ends, which happens when the agent does, and looks after each path that
 it was given: one whose pseudo-terminal is dead, or that is not there, is made to lead where its `.direct` leads. A path
-that leads to a living one belongs to an agent that was started meanwhile, and is left alone.
+that leads to a living one belongs to an agent that was started meanwhile, and is left alone; one that a till
+has marked as its own (TIOCEXCL) lives as well.
 
     python3 -I -S share_guard.py PATH...   < /dev/null    # once, for a service manager's clean-up
 
@@ -11,6 +12,7 @@ A change violates this when a path can be left leading to a pseudo-terminal that
 """
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -34,7 +36,7 @@ def main(paths: list[str]) -> int:
 def release(path: str) -> None:
     """Let a path lead to the port itself, unless it leads to a pseudo-terminal that is served; raises `OSError`."""
     direct = os.readlink(path + ".direct")  # noqa: PTH115 - pathlib alone would double what this process costs
-    if _is_served(path):
+    if is_served(path):
         return
     fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.guard")  # noqa: PTH118, PTH119, PTH120 - as above
     with contextlib.suppress(FileNotFoundError):
@@ -43,14 +45,15 @@ def release(path: str) -> None:
     os.replace(fresh, path)  # noqa: PTH105 - as above
 
 
-def _is_served(path: str) -> bool:
+def is_served(path: str) -> bool:
+    """Whether a path leads to a pseudo-terminal that somebody serves."""
     try:
         target = os.readlink(path)  # noqa: PTH115 - as above
         if not target.startswith(_PTS):
             return False
         os.close(os.open(target, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno == errno.EBUSY
     return True
 
 

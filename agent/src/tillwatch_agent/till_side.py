@@ -54,6 +54,20 @@ class TillSide:
         return self._master >= 0
 
     @property
+    def has_link(self) -> bool:
+        """Whether the link leads to our pseudo-terminal."""
+        try:
+            return self.is_offered and str(self._link.readlink()) == self._slave_name
+        except OSError:
+            return False
+
+    def lead_here(self) -> str:
+        """Let the link lead to our pseudo-terminal again; says where it led, or nothing. Raises `OSError`."""
+        led = str(self._link.readlink()) if self._link.is_symlink() else ""
+        lead(self._link, self._slave_name)
+        return led
+
+    @property
     def is_open(self) -> bool:
         """Whether somebody has it open, or has left something to read."""
         if self._master < 0:

@@ -54,6 +54,7 @@ def create(context: WebContext, *, pages: bool = True) -> ASGIApp:
         body_bytes_max=context.settings.body_bytes_max,
         find_holder=lambda secret: find_holder(context, secret),
         is_console=doors.owner(console.ROUTERS if pages else ()),
+        astray=refusals.astray(context) if pages else None,
     )
 
 
@@ -74,7 +75,7 @@ def routes(context: WebContext, *, pages: bool = True) -> FastAPI:
     for part in _PARTS if pages else (operations,):
         app.include_router(part.router)
     if pages:
-        refusals.install(app)
+        refusals.install(app, doors.owner(console.ROUTERS))
         for router in console.ROUTERS:
             app.include_router(router)
     return app

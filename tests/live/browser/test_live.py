@@ -134,13 +134,23 @@ def test_language_and_theme_stay_as_they_were_chosen(visits: Visits) -> None:
     page.get_by_role("button", name="中文").click()
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     assert visitor.path == "/tickets"
-    page.get_by_label("外观").select_option("dark")
+    with page.expect_response("**/theme"):
+        page.get_by_label("外观").select_option("dark")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page = visitor.open("/")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.get_by_role("button", name="English").click()
     expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+def test_another_theme_leaves_what_is_half_typed(visits: Visits, scene: Scene) -> None:
+    page = visits(Role.OPERATOR).open(f"/tickets/{scene.ticket_id}")
+    page.locator("#comment").fill("half a sentence")
+    with page.expect_response("**/theme"):
+        page.locator("#theme").select_option("dark")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator("#comment")).to_have_value("half a sentence")
 
 
 def test_tickets_are_worked_by_keys(visits: Visits, scene: Scene) -> None:

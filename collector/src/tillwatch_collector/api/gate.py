@@ -4,7 +4,8 @@ In the order of the checks: the Host header must name this collector (another na
 attack), an unsafe request must come from our own pages (a page elsewhere must not act with a browser's credentials),
 and whatever is neither public nor the console's needs a bearer token with the scope that its method asks for; then a
 body must not be announced longer than it may be. The console looks after its own doors (`console.doors`); its cookie
-opens nothing of the API, and no token opens the console.
+opens nothing of the API, and no token opens the console. A person who looks for a page where none is gets no route's
+answer either, but the console's page that says so, or the one where one signs in.
 
 Every answer carries headers by which a browser runs our own script only, and loads nothing from elsewhere.
 A change violates this when a new path answers without a token and stands neither in `PUBLIC` nor below
@@ -30,6 +31,10 @@ PUBLIC = frozenset({"/healthz"})
 
 PUBLIC_BELOW = ("/tuf/metadata/", "/tuf/targets/")
 """Releases: terminals have no token, what they fetch is signed and no secret, and a cache may stand in between."""
+
+PROGRAMS = frozenset({"/metrics", "/readyz", "/healthz", "/openapi.json"})
+PROGRAMS_BELOW = ("/api/", "/tuf/")
+"""What only programs ask for: they are told as a program is, whatever they accept."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -65,6 +70,12 @@ def is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(PUBLIC_BELOW)
 
 
+def seeks_page(method: str, path: str, headers: Headers) -> bool:
+    """Whether a person's browser looks for a page, and no program for an answer."""
+    is_programs = path in PROGRAMS or path.startswith(PROGRAMS_BELOW) or "authorization" in headers
+    return method in {"GET", "HEAD"} and not is_programs and "text/html" in headers.get("accept", "")
+
+
 def needed_scope(method: str, path: str) -> TokenScope | None:
     """Say what a request needs; None for what is public."""
     if is_public(path):
@@ -94,12 +105,15 @@ class Gate:
         body_bytes_max: int,
         find_holder: FindHolder,
         is_console: IsConsole = lambda _path: False,
+        astray: ASGIApp | None = None,
     ) -> None:
+        """Take the checks' settings; `astray` answers a browser that looks for a page where none is."""
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._find_holder = find_holder
         self._is_console = is_console
+        self._astray = astray
         self._checks: tuple[Check, ...] = (self._check_host, self._check_origin, self._check_token, self._check_length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,6 +163,8 @@ class Gate:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         holder = await run_in_threadpool(self._find_holder, secret.strip()) if kind.lower() == "bearer" else None
         if holder is None:
+            if self._astray is not None and seeks_page(scope["method"], scope["path"], headers):
+                return self._astray
             challenge = {"WWW-Authenticate": 'Bearer realm="tillwatch"'}
             said = "expected a valid token: Authorization: Bearer tw_..."
             return problems.answer(HTTPStatus.UNAUTHORIZED, said, headers=challenge)

@@ -43,11 +43,13 @@ _STATIC_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "Vary
 
 
 @router.get("/signin")
-def ask(context: Context, request: Request, onward: Annotated[str, Query(alias="next")] = "/") -> Response:
-    """Ask who it is; whoever is signed in goes on."""
+def ask(
+    context: Context, request: Request, onward: Annotated[str, Query(alias="next")] = "/", unsent: str = ""
+) -> Response:
+    """Ask who it is; whoever is signed in goes on. `unsent`: a form was sent when the session was over."""
     if recognize(context, request) is not None:
         return rendering.led_to(request, rendering.own_path(onward))
-    return _sign_in_page(request, HTTPStatus.OK, onward)
+    return _sign_in_page(request, HTTPStatus.OK, onward, unsent=bool(unsent))
 
 
 @router.post("/signin")
@@ -153,10 +155,22 @@ def _browser(request: Request) -> Browser:
 
 
 def _sign_in_page(
-    request: Request, status: HTTPStatus, onward: str, *, login: str = "", refused: Refused | None = None
+    request: Request,
+    status: HTTPStatus,
+    onward: str,
+    *,
+    login: str = "",
+    refused: Refused | None = None,
+    unsent: bool = False,
 ) -> Response:
     words = rendering.words_of(request)
-    values = {"onward": rendering.own_path(onward), "login": login, "refused": refused, "waits": Refusal.WAIT}
+    values = {
+        "onward": rendering.own_path(onward),
+        "login": login,
+        "refused": refused,
+        "waits": Refusal.WAIT,
+        "unsent": unsent,
+    }
     return rendering.whole(
         request, words, rendering.render("frame/signin.html", rendering.named(request, words) | values), status
     )

@@ -1,7 +1,8 @@
 """Templates to answers: what every template knows, compression, and what a browser may keep.
 
 What is shown is escaped by the templates, always; no value becomes markup. A change violates this when a template or a
-route passes markup that was made of what a person or a terminal wrote.
+route passes markup that was made of what a person or a terminal wrote. Characters that turn the direction of what
+stands beside them are shown as marks (Unicode TR 36, 2.5), but for what comes back in a form as it was typed.
 """
 
 import gzip
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from tillwatch_collector.console import cookies, statics, texts
 from tillwatch_collector.console.texts import Texts
@@ -28,15 +30,39 @@ _PATH_CHARACTERS_MAX = 2_000
 
 _HEADERS = {"Vary": "Accept-Encoding, Accept-Language, Cookie, HX-Request"}
 
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""What has Unicode's property Bidi_Control."""
+_MARKS = {code: f"⟦U+{code:04X}⟧" for code in _TURNING}
+
+
+class AsTyped(str):
+    """What stands in a form's field, to be sent as it is."""
+
+    __slots__ = ()
+
+
+def _shown(value: Any) -> Any:
+    """Let nothing that somebody wrote turn the direction in which a page is read."""
+    if not isinstance(value, str) or isinstance(value, AsTyped | Markup) or value.isascii():
+        return value
+    return value.translate(_MARKS)
+
+
+def _as_typed(value: Any) -> Any:
+    return AsTyped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 templates = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
     auto_reload=False,
 )
 templates.globals["static"] = statics.path_of
+templates.filters["as_typed"] = _as_typed
 
 
 def words_of(request: Request, language: str | None = None) -> Texts:

@@ -14,6 +14,7 @@ from tillwatch_collector.api.problems import missing
 from tillwatch_collector.console.pictures import chain, plot
 from tillwatch_collector.console.pictures.chain import Chain
 from tillwatch_collector.console.pictures.plot import Befell, Frame, Plot, Row, Sample, Series
+from tillwatch_collector.console.reasons import told
 from tillwatch_collector.console.texts import Texts
 from tillwatch_collector.console.ticket_page import names
 from tillwatch_collector.console.visit import Visit
@@ -156,11 +157,15 @@ def commands(visit: Visit, story: TerminalStory, terminal: TerminalDetail) -> di
 def timeline(visit: Visit, story: TerminalStory, terminal: TerminalDetail, cursor: Cursor) -> dict[str, Any]:
     """Return a page of what befell it."""
     audited = visit.may(Permission.ADMINISTER)
-    told = story.timeline(terminal.terminal_id, cursor, TIMELINE_ROWS, audited=audited)
+    befell = story.timeline(terminal.terminal_id, cursor, TIMELINE_ROWS, audited=audited)
+    zone = zone_of(visit, story, terminal)
     return {
         "terminal": terminal,
-        "entries": told.entries,
-        "following": told.following,
+        "entries": befell.entries,
+        "following": befell.following,
+        "zone": zone,
+        "zone_name": str(zone),
+        "told": lambda one: told(visit.words, one.actor or "", one.detail),
         "person": names(visit, People(story.connection).all()),
         "why": lambda code: why(visit.words, code),
     }

@@ -98,6 +98,11 @@ class Texts:
         joined_as = str(get_datetime_format("medium", locale=self._locale))
         return joined_as.format(f"{local:%H:%M}", self.day(moment, zone))
 
+    def exact(self, moment: datetime, zone: tzinfo | None = None) -> str:
+        """Write a moment to the second."""
+        joined_as = str(get_datetime_format("medium", locale=self._locale))
+        return joined_as.format(self.clock(moment, zone), self.day(moment, zone))
+
     def day(self, moment: datetime, zone: tzinfo | None = None) -> str:
         """Write a moment's day."""
         return format_skeleton("yMMMd", moment.astimezone(zone or self.zone), locale=self._locale)

@@ -204,6 +204,7 @@ def story(visit: Visit, queue: Queue, ticket: TicketDetail, *, zone: tzinfo | No
         "everybody": everybody,
         "person": person,
         "teller": teller,
+        "told": lambda line: told(visit.words, line.actor, line.reason),
         "store": queue.store(ticket.store_id) if ticket.store_id else None,
         "terminal": standing.terminal if standing else None,
         "conditions": standing.conditions if standing else (),

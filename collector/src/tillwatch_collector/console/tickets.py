@@ -318,6 +318,7 @@ def show_order(visit: Seeing, ticket_id: TicketId) -> Response:
         journal = queue.journal(ticket_id, Paging(limit=PAGE_ROWS_MAX)).items
         comments = queue.comments(ticket_id, Paging(limit=ticket_page.COMMENTS_MAX), internal=False).items
     values |= {
+        "zone_name": store.time_zone if store else str(visit.words.zone),
         "merchant": merchant,
         "hours": _hours(store),
         "identity": _identity(ticket, values["level"].components if values["level"] else ()),

@@ -273,9 +273,15 @@ _IS_CURRENT = and_(_SIGHTING.c.terminal_id == _LEVEL.c.terminal_id, _SIGHTING.c.
 _OPEN_TICKETS = (
     select(func.count())
     .select_from(_TICKET)
-    .where(OPEN_TICKET, _TICKET.c.subject_kind == "terminal", _TICKET.c.subject_id == TERMINAL.c.terminal_id)
+    .where(
+        OPEN_TICKET,
+        _TICKET.c.status != "resolved",
+        _TICKET.c.subject_kind == "terminal",
+        _TICKET.c.subject_id == TERMINAL.c.terminal_id,
+    )
     .scalar_subquery()
 )
+"""As many as are to be worked on: the fleet's counter counts alike."""
 _DETAILS = (
     select(
         *(TERMINAL.c[name] for name in ("terminal_id", "store_id", "brand", "model", "serial_number", "life_cycle")),

@@ -77,6 +77,16 @@
     if (event.target.dataset.submits !== undefined) event.target.form.requestSubmit();
   });
 
+  // The theme changes where one is, so that nothing typed into another form is lost; it is kept for the next page.
+  document.getElementById("theme")?.addEventListener("change", (event) => {
+    const form = event.target.form;
+    document.documentElement.dataset.theme = event.target.value;
+    const body = new URLSearchParams(new FormData(form));
+    fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true })
+      .then((answer) => { if (answer.type !== "opaqueredirect" && !answer.ok) tell(told.dataset.failed, "bad"); })
+      .catch(() => tell(told.dataset.failed, "bad"));
+  });
+
   // Keys: `/` seeks, `j` and `k` walk the rows of a table, Enter opens one; `data-key` presses its element.
   const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => row.querySelector("a[href]"));
   const walk = (step) => {
