@@ -64,8 +64,8 @@ def test_a_rollout_is_planned_started_and_paused(visitors: Visits, on_postgresql
     expect(page.locator("#preview")).to_contain_text("till/till-2.1.0.tar.gz")
     page.get_by_role("button", name="Keep as a draft").click()
     page.get_by_role("dialog").get_by_role("button", name="Yes, do it").click()
-    address = until(lambda: page.url if "/rollouts/r" in page.url else None, "the draft")
-    rollout_id = address.rpartition("/")[2]
+    page.wait_for_url("**/rollouts/r*")
+    rollout_id = page.url.rpartition("/")[2]
 
     def is_now(state: str) -> None:
         until(lambda: on_postgresql.collector.get(f"/api/v1/rollouts/{rollout_id}")["state"] == state, state)
