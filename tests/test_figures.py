@@ -12,11 +12,13 @@ DOORS: list[Door] = ["bench", "evidence"]
 @pytest.mark.parametrize("door", DOORS)
 def test_every_figure_is_published_with_all_that_a_reader_needs(door: Door) -> None:
     published = json.loads((RESULTS / f"{door}.json").read_text(encoding="utf-8"))
-    expected = [figure.name for e in EXPERIMENTS if e.door == door for figure in e.figures]
-    assert [row["name"] for row in published] == expected
+    measured_by = {figure.name: e for e in EXPERIMENTS if e.door == door for figure in e.figures}
+    assert [row["name"] for row in published] == list(measured_by)
     for row in published:
         assert row.keys() == {"name", "value", "unit", "aim", "met", "seed", "command"}
-        assert row["command"] == f"make {door} ONLY={row['name']}"
+        *options, make, said_door, only = row["command"].split()
+        assert (make, said_door, only) == ("make", door, f"ONLY={row['name']}")
+        assert {option.partition("=")[0] for option in options} <= set(measured_by[row["name"]].options)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -24,6 +26,16 @@ def test_the_readme_shows_the_published_figures(door: Door) -> None:
     says = {figure.name: figure.says for e in EXPERIMENTS if e.door == door for figure in e.figures}
     readme = README.read_text(encoding="utf-8")
     assert with_table(readme, door, table(door, says)) == readme, f"run `make {door}`"
+
+
+def test_whoever_measures_less_says_so_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    (rollouts,) = (one for one in EXPERIMENTS if one.name == "world_rollouts")
+    monkeypatch.setenv("ROLLOUTS_EACH", "1")
+    row = rollouts.rows({figure.name: 0 for figure in rollouts.figures})[0]
+    assert row["command"] == "ROLLOUTS_EACH=1 make evidence ONLY=world_rollouts"
+    monkeypatch.delenv("ROLLOUTS_EACH")
+    row = rollouts.rows({figure.name: 0 for figure in rollouts.figures})[0]
+    assert row["command"] == "make evidence ONLY=world_rollouts"
 
 
 def test_a_figure_says_itself_whether_it_meets_its_aim() -> None:

@@ -5,6 +5,7 @@ experiment can be run alone, and the README's tables are made from those files.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,11 @@ class Experiment:
     figures: tuple[Figure, ...]
     seed: int | None
     run: Callable[[Progress], dict[str, float]]
+    options: tuple[str, ...] = ()
+    """Environment variables by which it measures more or less: those that were set belong to the command."""
 
     def rows(self, values: dict[str, float]) -> list[dict[str, Any]]:
+        told = "".join(f"{name}={os.environ[name]} " for name in self.options if name in os.environ)
         return [
             {
                 "name": figure.name,
@@ -58,7 +62,7 @@ class Experiment:
                 "aim": figure.aim,
                 "met": figure.met(values[figure.name]),
                 "seed": self.seed,
-                "command": f"make {self.door} ONLY={figure.name}",
+                "command": f"{told}make {self.door} ONLY={figure.name}",
             }
             for figure in self.figures
         ]

@@ -324,6 +324,7 @@ EXPERIMENTS = (
         door="bench",
         seed=SEED,
         run=pages,
+        options=("PAGES_TERMINALS", "PAGES_ROUNDS", "PAGES_OPEN_S"),
         figures=(
             Figure(
                 name="page_p95_ms",

@@ -63,6 +63,7 @@ EXPERIMENTS = (
         door="evidence",
         seed=SEED,
         run=rollouts,
+        options=("ROLLOUTS_EACH",),
         figures=(
             Figure(
                 name="world_rollouts",

@@ -269,6 +269,7 @@ EXPERIMENTS = (
         door="evidence",
         seed=1,
         run=lambda progress: years(progress, int(os.environ.get("YEARS", YEARS))),
+        options=("YEARS",),
         figures=_year_figures(),
     ),
     Experiment(
@@ -276,6 +277,7 @@ EXPERIMENTS = (
         door="evidence",
         seed=1,
         run=skipping,
+        options=("SKIPPING_DAYS",),
         figures=(
             Figure(
                 name="skipping_differs",

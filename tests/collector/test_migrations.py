@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,7 +17,7 @@ from tillwatch_collector.store import migrations, session
 from tillwatch_collector.store.session import Store
 from tillwatch_collector.store.tables import Table
 
-STARTING = 4
+STARTING = 8
 """Processes that start at once."""
 
 _SQLITE = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE 'alembic_%'"
@@ -86,6 +88,21 @@ def test_processes_that_start_at_once_migrate_one_after_the_other(bare_url: str,
     before = schema(bare)
     bare.migrate()
     assert schema(bare) == before
+
+
+def test_processes_that_make_a_file_at_once_all_find_it_ready(tmp_path: Path) -> None:
+    """The moment is short, so it is met several times."""
+    start = Barrier(STARTING)
+
+    def opened(url: str) -> str:
+        with closing(Store.open(url)) as store:
+            start.wait()
+            with store.reading() as reading:
+                return str(reading.execute(text("PRAGMA journal_mode")).scalar_one())
+
+    with ThreadPoolExecutor(STARTING) as pool:
+        for number in range(30):
+            assert set(pool.map(opened, [f"sqlite:///{tmp_path}/{number}.db"] * STARTING)) == {"wal"}
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(bare: Store) -> None:

@@ -1,4 +1,4 @@
-"""Secrets that are made here, shown once, and kept as a hash: of sessions and of one-time links.
+"""Secrets that are made here, shown once, and kept as a hash: of sessions, of one-time links, of API tokens.
 
 256 random bits cannot be guessed, so one round of SHA-256 keeps them: there is no dictionary of such secrets.
 """

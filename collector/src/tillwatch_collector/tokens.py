@@ -1,21 +1,15 @@
-"""Keys to the API: made here, shown once, kept as a hash; what each may do.
+"""Keys to the API: what each is called, how one is known by its looks, what it may do. How they are kept is `keys`'."""
 
-256 random bits cannot be guessed, so one round of SHA-256 keeps them: there is no dictionary of such secrets.
-"""
-
-import hashlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tillwatch_collector import keys
 from tillwatch_collector.domain.permission import EVERYWHERE, Within
 
 PREFIX = "tw_"
 """Lets a scanner of repositories and logs know one when it sees one."""
-
-SECRET_CHARACTERS_MAX = 100
-"""Longer is not a token of ours and is not hashed."""
 
 
 class Scope(StrEnum):
@@ -48,7 +42,7 @@ def holds(scopes: Collection[Scope], needed: Scope) -> bool:
 
 def new_secret() -> str:
     """Make a token: the only moment at which it is known in clear."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return PREFIX + keys.new_key()
 
 
 def new_token_id() -> str:
@@ -58,6 +52,4 @@ def new_token_id() -> str:
 
 def fingerprint(secret: str) -> str | None:
     """Hash a secret as it is stored; None for what cannot be one of ours."""
-    if not secret.startswith(PREFIX) or len(secret) > SECRET_CHARACTERS_MAX:
-        return None
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return keys.digest(secret) if secret.startswith(PREFIX) and keys.could_be(secret) else None

@@ -7,11 +7,11 @@ from nobody else: no other path, no sister domain, no clear text (RFC 6265bis, 4
 from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import Request, Response
 
 from tillwatch_collector.config import WebConfig
+from tillwatch_collector.domain.hours import zone_of
 
 LANGUAGE: Final = "tillwatch_language"
 THEME: Final = "tillwatch_theme"
@@ -77,11 +77,10 @@ def theme(request: Request) -> str:
 
 def zone(request: Request) -> tzinfo | None:
     """Return the browser's time zone, as far as it told one that there is."""
-    kept = request.cookies.get(ZONE, "")
-    return ZoneInfo(kept) if kept in _ZONES else None
-
-
-_ZONES = frozenset(available_timezones())
+    try:
+        return zone_of(request.cookies.get(ZONE, ""))
+    except ValueError:
+        return None
 
 
 def _private(settings: WebConfig) -> Mapping[str, Any]:

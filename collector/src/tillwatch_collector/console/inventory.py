@@ -52,6 +52,8 @@ IMPORT_BYTES_MAX = 1024 * 1024
 REFUSED_MAX = 200
 """Rows of a file that are told one by one: who has more mends the file's pattern, not each of them."""
 
+Known = Merchant | Store | Terminal
+
 
 class What(StrEnum):
     """What there is, as addresses name it."""
@@ -212,7 +214,8 @@ def _kept(visit: Visit, what: What, name: str | None, told: Told) -> Response:
     try:
         value = _value(what, typed)
         with visit.context.store.transaction() as repository:
-            if name is None and _find(Inventory(repository.connection), what, typed[key]) is not None:
+            _, find = _READ[what]
+            if name is None and find(Inventory(repository.connection), typed[key]) is not None:
                 return _form(visit, what, name, Draft(typed=typed, wrong=frozenset({key}), why="known_already"))
             _PUT[what](repository, value, actor=visit.person.actor, now=visit.now, within=visit.person.within)
     except HoursInvalid as error:
@@ -236,7 +239,7 @@ def _typed(what: What, told: Told) -> dict[str, str]:
     return {name: " ".join(said[name].split()) for name in _FIELDS[what]}
 
 
-def _value(what: What, typed: Mapping[str, str]) -> Merchant | Store | Terminal:
+def _value(what: What, typed: Mapping[str, str]) -> Known:
     """Make of a form what it describes; raises `ValidationError` and `HoursInvalid`."""
     given: dict[str, Any] = {name: text for name, text in typed.items() if text}
     match what:
@@ -285,37 +288,26 @@ def _entry(name: str, draft: Draft, *, fixed: bool) -> Entry:
     )
 
 
-def _known(visit: Visit, what: What, name: str) -> Merchant | Store | Terminal:
+def _known(visit: Visit, what: What, name: str) -> Known:
     """Find what somebody sees; what they do not see is not there."""
     if name.isprintable():
         with visit.reading() as queries:
-            value = _find(Inventory(queries.connection), what, name) if _sees(queries, what, name) else None
+            sees, find = _READ[what]
+            value = find(Inventory(queries.connection), name) if sees(queries, name) else None
         if value is not None:
             return value
     raise missing(what.removesuffix("s"), name[:80])
 
 
-def _sees(queries: Queries, what: What, name: str) -> bool:
-    match what:
-        case What.MERCHANTS:
-            return queries.sees_merchant(name)
-        case What.STORES:
-            return queries.sees_store(name)
-        case What.TERMINALS:
-            return queries.sees_terminal(name)
+_READ: Mapping[What, tuple[Callable[[Queries, str], bool], Callable[[Inventory, str], Known | None]]] = {
+    What.MERCHANTS: (Queries.sees_merchant, Inventory.merchant),
+    What.STORES: (Queries.sees_store, Inventory.store),
+    What.TERMINALS: (Queries.sees_terminal, Inventory.terminal),
+}
+"""Whether somebody sees one, and what is known of it."""
 
 
-def _find(inventory: Inventory, what: What, name: str) -> Merchant | Store | Terminal | None:
-    match what:
-        case What.MERCHANTS:
-            return inventory.merchant(name)
-        case What.STORES:
-            return inventory.store(name)
-        case What.TERMINALS:
-            return inventory.terminal(name)
-
-
-def _written(value: Merchant | Store | Terminal) -> dict[str, str]:
+def _written(value: Known) -> dict[str, str]:
     """Write a value as its form has it."""
     said = {name: str(text) for name, text in value.model_dump(mode="json").items() if text not in (None, {})}
     if isinstance(value, Store):

@@ -17,9 +17,13 @@ server has it off. Migrations stand in line, so that processes may start togethe
 A change violates this when an acknowledgement can leave before its commit lies on the disk.
 """
 
+import fcntl
+import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Self
 
 import psycopg
@@ -228,8 +232,27 @@ def migrate(url: str) -> None:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Transactions are ours to begin (the driver would begin them late, and not at all for DDL)."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _turn_to_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _turn_to_wal(connection: sqlite3.Connection) -> None:
+    """Turn a new file to WAL, which it stays for good.
+
+    Of several who turn one at once SQLite refuses some as `database is locked`, whatever their timeout: they stand in
+    line at its folder.
+    """
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    if not path:
+        return
+    # Nothing is read outside the line: who reads a file that is not yet WAL is in the way of who turns it.
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        os.close(folder)
 
 
 def _begin_sqlite(connection: Connection) -> None:
