@@ -126,6 +126,12 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
         ({"interval_s": 0}, "interval_s: expected greater than or equal to 1, got 0"),
         ({"network": {"enabled": 1}}, "network.enabled: expected true or false, got 1"),
         ({"broker": {"keepalive_s": True}}, "broker.keepalive_s: expected a whole number, got true"),
+        ({"broker": {"host": ""}}, "broker.host: expected a host name or an address, got text ''"),
+        ({"broker": {"host": "b" * 254}}, "broker.host: expected 253 characters at most, got 254"),
+        (
+            {"network": {"portal_url": "http://" + "b" * 500}},
+            "network.portal_url: expected 500 characters at most, got 507",
+        ),
         ({"broker": 3}, "broker: expected a table [broker], got 3"),
         ({"printer": [3]}, "printer[0]: expected a table [[printer]], got 3"),
         ({"network": {"dns_name": 4}}, "network.dns_name: expected text, got 4"),

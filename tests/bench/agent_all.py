@@ -24,10 +24,11 @@ from tests import parts
 from tests.agent import stand
 from tests.agent.authority import DAY, Authority
 from tests.agent.till import Till
+from tests.bench.agents import TERMINAL, our_agent
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.bench.rig import Rig
 from tests.live.mosquitto import Mosquitto, free_port
-from tests.live.stack import BIN, Process, as_installed, until
+from tests.live.stack import Process, until
 
 from tillwatch_agent.core import Received
 from tillwatch_agent.publisher import Broker, Loop
@@ -47,7 +48,6 @@ INTERVAL_S = 60
 STARTS = 5
 """The middle one of so many counts: a machine does something else now and then."""
 ACQUIRERS = 5
-TERMINAL = "till-1"
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
@@ -191,12 +191,6 @@ def every_component_is_well(rig: Rig) -> None:
     lines = [name for name in health if name.startswith(("pos_printer:", "modem:", "pin_pad:", "acquirer:"))]
     assert len(lines) == 2 + 1 + 2 + ACQUIRERS, health
     assert all(health[name] == "ok" for name in lines), health
-
-
-def our_agent(folder: Path, config: Path) -> Process:
-    """Prepare the agent as it is installed."""
-    words = (*as_installed(folder / "bytecode"), str(BIN / "tillwatch-agent"), "run", "--config", str(config))
-    return Process(folder, TERMINAL, *words)
 
 
 @contextlib.contextmanager

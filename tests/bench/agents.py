@@ -1,14 +1,18 @@
 """What one real agent costs beside a till: memory and CPU, with its printer, network and machine probes at work."""
 
+import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
+from tests.agent import own_release
 from tests.bench.figures import Experiment, Figure, Progress
 from tests.bench.rig import Rig
-from tests.live.stack import BIN, Process, as_installed, until
+from tests.live.stack import Process, until
 
+from tillwatch_agent import pack
 from tillwatch_simulator.devices.escpos import Printer
 from tillwatch_simulator.ports import PtyPort
 
@@ -38,6 +42,27 @@ tls = false
 """
 
 
+UNIT = Path(__file__).parents[2] / "agent/deploy/systemd/tillwatch-agent.service"
+
+_OF_THE_SYSTEM = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+_INTERPRETER = str(_OF_THE_SYSTEM) if _OF_THE_SYSTEM.exists() else sys.executable
+"""A till has its system's; another build takes half a MiB more or less."""
+
+
+def our_agent(folder: Path, config: Path) -> Process:
+    """Install the agent as a till has it: a release of its own, unpacked, with what its unit sets."""
+    slot = folder / "slot"
+    packed = pack.pack(own_release.fill(folder / "lib"), folder, pack.Till(interpreter=_INTERPRETER))
+    with tarfile.open(packed.path) as archive:
+        archive.extractall(slot, filter="data")
+    sets = [
+        line.removeprefix("Environment=")
+        for line in UNIT.read_text(encoding="utf-8").splitlines()
+        if line.startswith("Environment=")
+    ]
+    return Process(folder, TERMINAL, "env", *sets, str(slot / pack.PROGRAM), "run", "--config", str(config))
+
+
 def agent(progress: Progress) -> dict[str, float]:
     """Let it work for two minutes as it is installed, everything else at its default."""
     with (
@@ -56,15 +81,7 @@ def agent(progress: Progress) -> dict[str, float]:
                 printer=printer.address,
             )
         )
-        process = Process(
-            folder,
-            TERMINAL,
-            *as_installed(folder / "bytecode"),
-            str(BIN / "tillwatch-agent"),
-            "run",
-            "--config",
-            str(config),
-        )
+        process = our_agent(folder, config)
         process.start()
         try:
             until(lambda: rig.collector.streams(TERMINAL), "the agent to be heard")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.agents import our_agent
 from tests.bench.figures import Experiment, Figure, Progress
-from tests.live.stack import BIN, Process, as_installed, until
+from tests.live.stack import until
 
 from tillwatch_simulator.devices.escpos import Printer
 
@@ -79,8 +80,7 @@ def shared(folder: Path, roll: Roll) -> Iterator[Path]:
     """Let an agent share the printer; gives the till's path."""
     config, path = folder / "agent.toml", folder / "receipt"
     config.write_text(CONFIG.format(state=folder / "state", printer=roll.path, share=path, poll_s=POLL_S))
-    command = (*as_installed(folder / "bytecode"), str(BIN / "tillwatch-agent"), "run", "--config", str(config))
-    agent = Process(folder, "agent", *command)
+    agent = our_agent(folder, config)
     agent.start()
     try:
         until(lambda: path.exists() or None, "the shared path")

@@ -466,12 +466,11 @@ def test_what_is_refused_is_said(
 
 
 def test_an_eviction_from_a_broker_that_is_not_there_says_that_nobody_is_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    today: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(capsys, "init", "--ca", tmp_path)
-    issued(tmp_path, Kind.TERMINAL, "till-7")
-    run(capsys, "revoke", "till-7", "--ca", tmp_path)
-    code, _, said = run(capsys, "evict", "till-7", "--broker", "127.0.0.1:1", "--ca", tmp_path)
+    issued(today, Kind.TERMINAL, "till-7", datetime.now(UTC))
+    run(capsys, "revoke", "till-7", "--ca", today)
+    code, _, said = run(capsys, "evict", "till-7", "--broker", "127.0.0.1:1", "--ca", today)
     assert (code, "expected an answer from 127.0.0.1:1" in said, "nobody was put out" in said) == (2, True, True)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from tillwatch_agent.config_values import (
@@ -64,7 +64,8 @@ class ConfigError(OperatorError):
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    """`defer_build`: a table is validated within its file alone, and needs no validator of its own in memory."""
 
 
 class Parity(StrEnum):
@@ -287,7 +288,7 @@ class AcquirerConfig(_Table):
     port: TcpPortNumber
     tls: bool = True
     ca_file: FilePath | None = None
-    reply_path: Annotated[str, Field(pattern=r"^/[!-~]{0,255}$")] | None = None
+    reply_path: Annotated[str, Field(max_length=256, pattern=r"^/[!-~]*$")] | None = None
 
     @property
     def component(self) -> str:
@@ -369,22 +370,27 @@ class UpdateConfig(_Table):
         return self
 
 
+def _empty() -> Any:
+    """Give a table that is not there: it is read as if its header stood there alone."""
+    return {}
+
+
 class AgentConfig(_Table):
     """The whole file."""
 
     terminal_id: TerminalId
     interval_s: IntervalS = 60
     state_dir: FilePath = Path("/var/lib/tillwatch-agent")
-    broker: BrokerConfig = BrokerConfig()
+    broker: BrokerConfig = Field(default_factory=_empty, validate_default=True)
     printer: Annotated[tuple[PrinterConfig, ...], Field(strict=False)] = ()
     modem: ModemConfig | None = None
     payment_device: Annotated[tuple[PaymentDeviceConfig, ...], Field(strict=False)] = ()
     device: Annotated[tuple[DeviceConfig, ...], Field(strict=False)] = ()
     usb_device: Annotated[tuple[UsbDeviceConfig, ...], Field(strict=False)] = ()
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = Field(default_factory=_empty, validate_default=True)
     acquirer: Annotated[tuple[AcquirerConfig, ...], Field(strict=False, max_length=ACQUIRERS_MAX)] = ()
-    machine: MachineConfig = MachineConfig()
-    update: UpdateConfig = UpdateConfig()
+    machine: MachineConfig = Field(default_factory=_empty, validate_default=True)
+    update: UpdateConfig = Field(default_factory=_empty, validate_default=True)
 
     OWN_COMPONENTS: ClassVar[int] = 3
     """machine:self, machine:clock, network:uplink."""
@@ -468,9 +474,12 @@ def load(path: Path) -> AgentConfig:
 def parse(document: dict[str, Any], *, base: Path = Path(), named: str = "the configuration") -> AgentConfig:
     """Check what a file says; raises `ConfigError` with every problem it has."""
     try:
-        return AgentConfig.model_validate(document, context={"base": base})
+        # An adapter of its own: what validates is large, and a file is read once.
+        return TypeAdapter(AgentConfig).validate_python(document, context={"base": base})
     except ValidationError as error:
-        problems = [_said(detail) for detail in error.errors(include_url=False)]
+        # A default that depends on what is wrong is no problem of its own.
+        details = (one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called")
+        problems = [_said(detail) for detail in details]
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ConfigError("\n  ".join([f"{named}: {count}", *problems])) from None
 
@@ -512,6 +521,8 @@ def _said(detail: ErrorDetails) -> str:
         return f"{key}: expected a value, got none"
     if detail["type"] == "value_error":
         return f"{key or 'the file'}: {detail['msg'].removeprefix('Value error, ')}"
+    if detail["type"] == "string_too_long":
+        return f"{key}: expected {detail['ctx']['max_length']} characters at most, got {len(detail['input'])}"
     if detail["type"] == "model_type":
         return f"{key}: expected a table {_header(detail['loc'])}, got {shown(detail['input'])}"
     expected = EXPECTED.get(_pattern(detail) or detail["type"], detail["msg"].removeprefix("Input should be "))

@@ -37,7 +37,7 @@ def _address_and_port(value: Any) -> Any:
 FilePath = Annotated[Path, BeforeValidator(_path), Field(strict=False)]
 UsbId = Annotated[str, BeforeValidator(_usb_id), Field(pattern=r"^[0-9a-f]{4}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
+HostName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
 TcpPortNumber = Annotated[int, Field(ge=1, le=65535)]
 PollS = Annotated[float, Field(ge=POLL_S_MIN, le=POLL_S_MAX)]
 HookS = Annotated[float, Field(ge=1, le=600)]
@@ -48,11 +48,14 @@ AddressAndPort = Annotated[str, BeforeValidator(_address_and_port)]
 """An address, not a name: what is asked far out must not depend on the name service."""
 Socket = Annotated[str, Field(pattern=r"^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$")]
 """Where a USB device sits, as sysfs names it: the bus, and the ports from hub to hub (USB has five hubs in a row)."""
-Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]{1,500}$")]
-PortName = Annotated[str, Field(pattern=r"^(/\S{1,250}|tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$")]
+Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#]+$")]
+"""Length is not the pattern's: one that counts characters of all scripts takes half a megabyte wherever it is used."""
+PortName = Annotated[
+    str, Field(max_length=300, pattern=r"^(/\S+|tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$")
+]
 DevicePortName = Annotated[
     str,
-    Field(pattern=r"^(/\S{1,250}|(tcp|https)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}(/[!-~]{0,200})?)$"),
+    Field(max_length=500, pattern=r"^(/\S+|(tcp|https)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}(/[!-~]*)?)$"),
 ]
 
 
@@ -67,13 +70,13 @@ EXPECTED: Final = {
     r"^[A-Za-z0-9_-]{1,64}$": "1 to 64 letters, digits, - or _ (no dot)",
     r"^[A-Za-z0-9_-]{1,48}$": "1 to 48 letters, digits, - or _",
     r"^[0-9a-f]{4}$": 'four hexadecimal digits such as "04b8"',
-    r"^[A-Za-z0-9._:-]{1,253}$": "a host name or an address",
+    r"^[A-Za-z0-9._:-]+$": "a host name or an address",
     r"^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$": "a socket such as 1-1.4, as lsusb -t or doctor has it",
     r"^[a-z][a-z0-9_]{0,47}$": "a lower-case word such as scanner",
-    r"^https?://[^\s?#]{1,500}$": "a URL such as https://collector.example.org/tuf/metadata",
-    get_args(PortName)[1].metadata[0].pattern: "a path such as /dev/ttyUSB0, or tcp://host:port",
+    r"^https?://[^\s?#]+$": "a URL such as https://collector.example.org/tuf/metadata",
+    get_args(PortName)[1].metadata[-1].pattern: "a path such as /dev/ttyUSB0, or tcp://host:port",
     get_args(DevicePortName)[1]
-    .metadata[0]
+    .metadata[-1]
     .pattern: "a path such as /dev/ttyUSB0, tcp://host:port, or https://host:port",
 }
 """What each pattern, and a type that is not named as people name it, means in words."""

@@ -90,7 +90,7 @@ _SERVICE_IDS = 10**10
 class _Part(BaseModel):
     """A piece of an answer: what is not known of it is left out."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 _Word = Annotated[str, Field(max_length=64)]
