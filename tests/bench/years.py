@@ -3,24 +3,19 @@
 Each world is fifty terminals over a year (`tests.scenarios.years`); worlds run side by side. One in fifty is run again
 for a month, and must tell the same. `YEARS=1000` asks for more of them.
 
-What each world told is kept beside the figures, under its seed and a digest of every module that took part: a long run
-that is cut goes on, and what the same code told once is not run again. `YEARS_ANEW=1` trusts nothing that is kept.
+What each world told is kept (`tests.bench.kept`): a long run that is cut goes on.
 """
 
-import hashlib
-import json
 import math
 import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench.figures import RESULTS, Experiment, Figure, Progress
+from tests.bench.figures import Experiment, Figure, Progress
+from tests.bench.kept import Kept, kept
 from tests.scenarios import dump
 from tests.scenarios.years import fleet
 from tests.scenarios.years.story import drawn
@@ -37,8 +32,6 @@ AGAIN_EVERY = 50
 """One seed in so many is run twice: two in a hundred."""
 AGAIN_DAYS = 30
 POLL_S = 5.0
-KEPT = RESULTS / "years.json"
-ROOT = RESULTS.parents[1]
 
 DETECTION_AIM_S = 190.0
 FALSE_AIM = 0.01
@@ -57,68 +50,23 @@ class Told(NamedTuple):
 
 def years(progress: Progress, terminal_years: int) -> dict[str, float]:
     """Run worlds until they are so many terminal-years; returns their figures."""
-    worlds = math.ceil(terminal_years / TERMINALS)
-    again = list(range(1, worlds + 1, AGAIN_EVERY))
-    kept = Kept(KEPT, code_digest(), anew=bool(os.environ.get("YEARS_ANEW")))
-    jobs = [(seed, DAYS) for seed in range(1, worlds + 1) if seed not in kept.worlds]
-    jobs += [(seed, AGAIN_DAYS) for seed in again if seed not in kept.again]
-    _side_by_side(jobs, kept, progress)
+    seeds = range(1, math.ceil(terminal_years / TERMINALS) + 1)
+    again = seeds[::AGAIN_EVERY]
+    known = kept("years", ("tests.scenarios.years.verdict", "tests.scenarios.years.world"), but=__file__)
+    jobs = [(seed, DAYS) for seed in seeds] + [(seed, AGAIN_DAYS) for seed in again]
+    _side_by_side([job for job in jobs if _name(*job) not in known.told], known, progress)
     found = Verdict()
-    for seed in range(1, worlds + 1):
-        found.add(kept.worlds[seed].verdict)
-    return _figures(found) | {"years_differing": sum(kept.again[seed] != kept.worlds[seed].digest for seed in again)}
+    for seed in seeds:
+        found.add(Verdict(**known.told[_name(seed, DAYS)]["verdict"]))
+    months = ([known.told[_name(seed, days)]["digest"] for days in (DAYS, AGAIN_DAYS)] for seed in again)
+    return _figures(found) | {"years_differing": sum(first != second for first, second in months)}
 
 
-class Kept:
-    """What worlds told, as the same code told it before."""
-
-    def __init__(self, path: Path, code: str, *, anew: bool = False) -> None:
-        self.worlds: dict[int, Told] = {}
-        self.again: dict[int, str] = {}
-        """Digest of the first month, of those that ran twice."""
-        self._path, self._code = path, code
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not anew else {}
-        if known.get("code") == code:
-            self.worlds = {
-                int(seed): Told(Verdict(**one["verdict"]), one["digest"]) for seed, one in known["worlds"].items()
-            }
-            self.again = {int(seed): digest for seed, digest in known["again"].items()}
-
-    def take(self, seed: int, days: int, told: Told) -> None:
-        """Keep one more."""
-        if days == DAYS:
-            told.verdict.detected_s = [round(seconds, 1) for seconds in told.verdict.detected_s]
-            self.worlds[seed] = told
-        else:
-            self.again[seed] = told.digest
-        worlds = {
-            str(seed): {"verdict": asdict(one.verdict), "digest": one.digest}
-            for seed, one in sorted(self.worlds.items())
-        }
-        again = {str(seed): digest for seed, digest in sorted(self.again.items())}
-        content = json.dumps({"code": self._code, "worlds": worlds, "again": again}, indent=None)
-        self._path.write_text(content.replace('}, "', '},\n"') + "\n", encoding="utf-8")
+def _name(seed: int, days: int) -> str:
+    return f"seed {seed}, {days} days"
 
 
-def code_digest() -> str:
-    """Digest every module of ours that a world loads, and the policy that is judged by."""
-    # By itself: in this process other experiments have loaded theirs.
-    loaded = subprocess.run([sys.executable, "-c", _LOADED], cwd=ROOT, capture_output=True, text=True, check=True)
-    ours = {file for line in loaded.stdout.splitlines() if (file := Path(line)).is_relative_to(ROOT)}
-    digest = hashlib.sha256()
-    for file in sorted({*ours, *ROOT.glob("collector/src/*/policy.toml")} - {Path(__file__)}):
-        if ".venv" not in file.parts:
-            digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-_LOADED = (
-    "import sys, tests.scenarios.years.verdict, tests.scenarios.years.world\n"
-    "print(*(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)), sep='\\n')"
-)
-
-
-def _side_by_side(jobs: Sequence[tuple[int, int]], kept: Kept, progress: Progress) -> None:
+def _side_by_side(jobs: Sequence[tuple[int, int]], known: Kept, progress: Progress) -> None:
     done = multiprocessing.Array("d", max(1, len(jobs)))
     of = sum(days for _, days in jobs)
     with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=_share, initargs=(done,)) as pool:
@@ -127,7 +75,9 @@ def _side_by_side(jobs: Sequence[tuple[int, int]], kept: Kept, progress: Progres
         while left:
             ended, left = wait(left, timeout=POLL_S)
             for future in ended:
-                kept.take(*running[future], future.result())
+                told = future.result()
+                told.verdict.detected_s = [round(seconds, 1) for seconds in told.verdict.detected_s]
+                known.take(_name(*running[future]), {"verdict": asdict(told.verdict), "digest": told.digest})
             days = math.fsum(done[place] for place in range(len(jobs)))
             progress(int(days), of, f"{days * TERMINALS / DAYS:.0f} terminal-years")
 
