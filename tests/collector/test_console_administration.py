@@ -318,6 +318,25 @@ def narrowed(served: Web) -> TestClient:
     return served.visitor(Role.OPERATOR, within=Within(store_ids=frozenset({"s-1"})))
 
 
+NEW = {what: f'href="/admin/inventory/{what}/new"' for what in ("merchants", "stores", "terminals")}
+
+
+@pytest.mark.parametrize(
+    ("within", "adds"),
+    [
+        (Within(), {"merchants", "stores", "terminals"}),
+        (Within(merchant_ids=frozenset({"m-1"})), {"stores", "terminals"}),
+        (Within(store_ids=frozenset({"s-1"})), {"terminals"}),
+    ],
+)
+def test_nobody_is_shown_a_door_that_refuses_them(served: Web, within: Within, adds: set[str]) -> None:
+    visitor = served.visitor(Role.OPERATOR, within=within)
+    shown = {what: visitor.get(f"/admin/inventory/{what}").text for what in NEW}
+    assert {what for what, door in NEW.items() if door in shown[what]} == adds
+    new = visitor.get("/rollouts/new").status_code == HTTPStatus.OK
+    assert ('href="/rollouts/new"' in visitor.get("/rollouts").text) is new is within.everywhere
+
+
 def test_whoever_is_narrowed_finds_their_part_alone(narrowed: TestClient) -> None:
     listed = narrowed.get("/admin/inventory/stores").text
     assert "s-1" in listed

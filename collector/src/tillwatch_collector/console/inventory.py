@@ -32,7 +32,7 @@ from tillwatch_collector.domain.inventory import (
     parse_hours_text,
     parse_terminals,
 )
-from tillwatch_collector.domain.permission import Permission
+from tillwatch_collector.domain.permission import Permission, Within
 from tillwatch_collector.errors import HoursInvalid
 from tillwatch_collector.flows import inventory as describing
 from tillwatch_collector.imports import import_terminals
@@ -164,6 +164,7 @@ def show_list(
         what=what,
         whats=tuple(What),
         key=_FIELDS[what][0],
+        may_add=_may_add(visit.person.within, what),
         q=q,
         page=page,
         href=lambda start: f"/admin/inventory/{what}?{urlencode({'q': q, 'offset': start})}",
@@ -421,6 +422,11 @@ def _why(error: CellError) -> str:
 
 def _import_refused(visit: Visit, wrong: str, *, detail: str = "", text: str = "") -> Response:
     return visit.refuse("administration/import.html", text=text, wrong=wrong, detail=detail, preview=None)
+
+
+def _may_add(within: Within, what: What) -> bool:
+    """Whether something new can be in somebody's part: a store of their merchant, a terminal in their store."""
+    return within.everywhere or what is What.TERMINALS or (what is What.STORES and bool(within.merchant_ids))
 
 
 def _expect_everywhere(visit: Visit) -> None:
