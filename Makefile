@@ -21,7 +21,7 @@ demo: .venv/ready ## watch it work: a broker, a collector, agents, a fleet of 10
 	$(BIN)/tillwatch-sim demo
 
 test: .venv/ready ## run all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: .venv/ready ## format, lint, types, imports
 	$(BIN)/ruff format --check .

@@ -15,6 +15,12 @@ hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Most of the time tests wait, for processes that are real: more of them than cores keep these busy."""
+    cores = os.cpu_count() or 1
+    return max(cores, min(2 * cores + 1, 8))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that inject a failure point; their reports name it."""
     for item in items:
