@@ -52,13 +52,17 @@ def planted_caught(progress: Progress) -> tuple[int, dict[str, int]]:
 
 def seeds_until_caught(mistake: Mistake, run: Run, most: int = SEEDS_TO_CATCH_MAX) -> int | None:
     """Return the first seed whose world breaks a rule while a mistake is planted."""
+    return next((seed for seed in range(1, most + 1) if is_caught(mistake, run, seed)), None)
+
+
+def is_caught(mistake: Mistake, run: Run, seed: int) -> bool:
+    """Whether the world of a seed breaks a rule while a mistake is planted."""
     with mistake.planted():
-        for seed in range(1, most + 1):
-            try:
-                run(seed)
-            except RuleBroken:
-                return seed
-    return None
+        try:
+            run(seed)
+        except RuleBroken:
+            return True
+    return False
 
 
 def _failure(seed: int, *, terminals: int, hours: float) -> str | None:
