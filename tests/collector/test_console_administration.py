@@ -95,6 +95,11 @@ def test_each_page_is_there_in_both_languages(still: Web, path: str, language: s
     assert answer.headers["cache-control"] == "no-store"
 
 
+def test_the_policy_is_told_in_the_readers_words(still: Web) -> None:
+    assert "<td>支付</td>" in still.visitor(Role.ADMIN, language="zh-CN").get("/admin/policy").text
+    assert "<td>payment</td>" not in still.visitor(Role.ADMIN, language="zh-CN").get("/admin/policy").text
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.APPROVER])
 @pytest.mark.parametrize(
     "path", ["/admin/people", "/admin/tokens", "/admin/policy", "/admin/quarantine", "/admin/audit"]

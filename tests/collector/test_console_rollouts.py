@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from tests.collector import rollout_estate
 from tests.collector.rollout_words import SETTINGS
 from tests.collector.shell_fixtures import NOW, Web
@@ -219,6 +219,22 @@ def test_it_is_paused_resumed_and_aborted_each_with_its_reason(ann: TestClient, 
     for step in ("drafted", "started", "approved", "paused", "resumed", "aborted"):
         assert step in journal
     assert journal.count("as agreed person:ann") == 4
+
+
+def test_what_the_machine_did_is_told_in_the_readers_words(web: Web, ann: TestClient) -> None:
+    address = drafted(ann)
+    line = {
+        "rollout_id": address.rpartition("/")[2],
+        "at": NOW,
+        "actor": "machine:judge",
+        "action": "open_wave",
+        "reason": "wave 1 of 3 begins",
+        "evidence": {},
+    }
+    with web.database.transaction() as repository:
+        repository.connection.execute(insert(table_of(tables.RolloutJournalRow)).values(line))
+    assert "Wave 1 of 3 begins" in said(ann.get(f"{address}/journal").text)
+    assert "第 1 批开始" in web.visitor(Role.VIEWER, language="zh-CN").get(f"{address}/journal").text
 
 
 def test_every_button_asks_before_it_does_anything(ann: TestClient, bob: TestClient) -> None:

@@ -124,6 +124,13 @@ def test_the_way_out_breaks_where_it_breaks(web: Web, visitor: TestClient) -> No
     assert re.findall(r'<li class="link is-(\w+)', page) == ["whole"] * 4 + ["broken"] + ["unproved"] * 4
 
 
+def test_what_a_device_tells_of_itself_is_named_in_the_readers_words(web: Web) -> None:
+    told = {"maker": "TILLWATCH", "serial_number": "4711", "cutter": "yes", "odd_thing": "1"}
+    hear(web.database, reading("pos_printer:kitchen", facts=told))
+    page = text_of(seen(web.visitor(Role.VIEWER, language="zh-CN"), f"{URL}/live"))
+    assert "厂商 TILLWATCH · 序列号 4711 · 切刀 是 · odd thing 1" in page
+
+
 def test_of_a_silent_terminal_what_is_old_is_called_old(judged: TestClient) -> None:
     assert "This terminal does not speak now" in seen(judged, "/terminals/t-3")
     assert "This terminal does not speak now" not in seen(judged)

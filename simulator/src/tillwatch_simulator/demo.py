@@ -46,7 +46,6 @@ PROOF_TIMEOUT_S = 30.0
 """Two heartbeats and a hold of some seconds; what flaps is held for longer, and stays open."""
 STORED_TIMEOUT_S = 20.0
 """The last events are on their way when everybody has stopped."""
-COMPLETED = "completed"
 NOT_SIGNED = "0" * 64
 """Digest of what runs at first: no rollout brought it."""
 PACES = Paces(fetch=Between(2.0, 6.0), stage=Between(0.5, 2.0), start=Between(1.0, 3.0))
@@ -318,7 +317,7 @@ def _finish(stage: Stage, narrator: Narrator, conductor: Conductor, tell: Tell) 
         outages_opened=narrator.outages_opened,
         events_sent=sent,
         events_stored=counts["events"]["stored"],
-        updated=sum(one.updated for one in rolled if one.state == COMPLETED),
+        updated=sum(one.updated for one in rolled if one.halted_wave is None),
         outside_window=stage.outside_window(),
         halted_wave=next((one.halted_wave for one in reversed(rolled) if one.halted_wave), None),
         harmed=len(stage.known_harm),
