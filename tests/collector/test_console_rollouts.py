@@ -161,7 +161,7 @@ def test_the_form_begins_with_the_packaged_plan_or_with_that_of_another_rollout(
 def test_without_releases_the_form_says_so(web: Web) -> None:
     web.releases = None
     page = web.visitor(Role.OPERATOR).get("/rollouts/new")
-    assert "its settings name no [releases] folder" in page.text
+    assert "tillwatch-collector release init" in page.text
 
 
 def test_a_plan_goes_through_the_form_and_comes_out_the_same() -> None:

@@ -44,7 +44,9 @@ class Served:
         )
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        assert ready, "it did not say that it listens"
+        if not ready:
+            self.process.kill()
+            pytest.fail(f"it did not say that it listens: {self.process.communicate()[1]}")
         self.first_line = self.process.stdout.readline().strip()
         self.url = json.loads((data_dir / "serve.json").read_text(encoding="utf-8"))["web_url"]
 
