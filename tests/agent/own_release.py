@@ -14,6 +14,7 @@ from tests.agent import packages
 from tillwatch_agent import pack
 from tillwatch_agent.pack import DISTRIBUTION, Packed, Till
 
+UNIT = Path(__file__).parents[2] / "agent" / "deploy" / "systemd" / "tillwatch-agent.service"
 HERE = Till(interpreter=sys.executable)
 
 

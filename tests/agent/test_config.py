@@ -129,8 +129,8 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
         ({"broker": {"host": ""}}, "broker.host: expected a host name or an address, got text ''"),
         ({"broker": {"host": "b" * 254}}, "broker.host: expected 253 characters at most, got 254"),
         (
-            {"network": {"portal_url": "http://" + "b" * 500}},
-            "network.portal_url: expected 500 characters at most, got 507",
+            {"network": {"portal_url": "http://" + "b" * 502}},
+            "network.portal_url: expected 508 characters at most, got 509",
         ),
         ({"broker": 3}, "broker: expected a table [broker], got 3"),
         ({"printer": [3]}, "printer[0]: expected a table [[printer]], got 3"),

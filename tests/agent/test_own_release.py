@@ -27,7 +27,6 @@ from tillwatch_agent.publisher import Broker, Loop
 from tillwatch_agent.runtime import EXIT_RESTART
 from tillwatch_protocol.job import JobState
 
-UNIT = Path(__file__).parents[2] / "agent" / "deploy" / "systemd" / "tillwatch-agent.service"
 COMPONENT = "application:agent"
 EXIT_SETTINGS = 2
 
@@ -61,7 +60,9 @@ class Machine:
 
     def command(self) -> list[str]:
         """Read the unit's command, with the places of this machine."""
-        (said,) = [line for line in UNIT.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart=")]
+        (said,) = [
+            line for line in own_release.UNIT.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart=")
+        ]
         places = {
             "/usr/bin/python3": sys.executable,
             "/usr/local/lib/tillwatch-agent": str(self.folder / "lib"),

@@ -42,8 +42,6 @@ tls = false
 """
 
 
-UNIT = Path(__file__).parents[2] / "agent/deploy/systemd/tillwatch-agent.service"
-
 _OF_THE_SYSTEM = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
 _INTERPRETER = str(_OF_THE_SYSTEM) if _OF_THE_SYSTEM.exists() else sys.executable
 """A till has its system's; another build takes half a MiB more or less."""
@@ -57,7 +55,7 @@ def our_agent(folder: Path, config: Path) -> Process:
         archive.extractall(slot, filter="data")
     sets = [
         line.removeprefix("Environment=")
-        for line in UNIT.read_text(encoding="utf-8").splitlines()
+        for line in own_release.UNIT.read_text(encoding="utf-8").splitlines()
         if line.startswith("Environment=")
     ]
     return Process(folder, TERMINAL, "env", *sets, str(slot / pack.PROGRAM), "run", "--config", str(config))

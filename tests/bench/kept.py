@@ -32,7 +32,9 @@ class Kept:
         """Keep one more."""
         self.told[name] = told
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(self.told[key])}" for key in sorted(self.told))
-        self._path.write_text(f'{{"code": "{self._code}", "told": {{\n{lines}\n}}}}\n', encoding="utf-8")
+        fresh = self._path.with_suffix(".fresh")  # whoever is killed meanwhile loses this one, and no other
+        fresh.write_text(f'{{"code": "{self._code}", "told": {{\n{lines}\n}}}}\n', encoding="utf-8")
+        fresh.replace(self._path)
 
 
 def kept(experiment: str, modules: Iterable[str], *, but: str) -> Kept:

@@ -48,7 +48,7 @@ AddressAndPort = Annotated[str, BeforeValidator(_address_and_port)]
 """An address, not a name: what is asked far out must not depend on the name service."""
 Socket = Annotated[str, Field(pattern=r"^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$")]
 """Where a USB device sits, as sysfs names it: the bus, and the ports from hub to hub (USB has five hubs in a row)."""
-Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#]+$")]
+Url = Annotated[str, Field(max_length=508, pattern=r"^https?://[^\s?#]+$")]
 """Length is not the pattern's: one that counts characters of all scripts takes half a megabyte wherever it is used."""
 PortName = Annotated[
     str, Field(max_length=300, pattern=r"^(/\S+|tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$")

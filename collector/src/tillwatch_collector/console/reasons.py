@@ -39,6 +39,7 @@ _SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("reason_expired", r"stayed resolved for the policy's time"),
         ("reason_part", r"part of outage (?P<outage>\d+)"),
         ("reason_halted", r"rollout of (?P<target>.+) halted in wave (?P<wave>\d+): (?P<reasons>.+)"),
+        ("rollout_wave_begins", r"wave (?P<wave>\d+) of (?P<waves>\d+) begins"),
         ("reason_shown_after", r"shown after the update that was halted: (?P<target>.+)"),
     )
 )

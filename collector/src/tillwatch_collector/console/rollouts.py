@@ -6,7 +6,7 @@ are `rollout_desk`'s; what it refuses is told on the page that asked, and nothin
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from tillwatch_collector import plans
 from tillwatch_collector.api.problems import missing
 from tillwatch_collector.console import plan_form
 from tillwatch_collector.console.pictures import bar, progress
+from tillwatch_collector.console.reasons import told
 from tillwatch_collector.console.visit import Forbidden, Visit, visiting
 from tillwatch_collector.domain.choosing import QUERY_CHARS_MAX
 from tillwatch_collector.domain.permission import Permission
@@ -42,7 +43,7 @@ from tillwatch_collector.releases import ReleaseView
 from tillwatch_collector.rollout_desk import Asked, RolloutDesk
 from tillwatch_collector.store.queries import Paging
 from tillwatch_collector.store.rollout_queries import JobFilter, RolloutFilter, StepFilter, causes
-from tillwatch_collector.store.rollout_views import PlanView, RolloutDetail
+from tillwatch_collector.store.rollout_views import PlanView, RolloutDetail, RolloutJournalView
 from tillwatch_protocol.vocabulary import INTEGER_MAX
 
 router = APIRouter(prefix="/rollouts", include_in_schema=False)
@@ -301,7 +302,7 @@ def journal(visit: Seeing, rollout_id: RolloutId, asked: Annotated[StepsAsked, Q
         page = queries.rollout_journal(rollout_id, chosen, paging)
     written = {one.journal_id: json.dumps(one.evidence, ensure_ascii=False, indent=2) for one in page.items}
     values = {"rollout": found, "steps": page, "asked": asked, "evidence": written, "address_of": _address_of(asked)}
-    return visit.page("rollouts/journal.html", **values)
+    return visit.page("rollouts/journal.html", in_words=_teller(visit), **values)
 
 
 @router.post("/{rollout_id}/steps/{step}")
@@ -347,6 +348,11 @@ def _shown(visit: Visit, rollout_id: str) -> dict[str, Any]:
     }
 
 
+def _teller(visit: Visit) -> Callable[[RolloutJournalView], str]:
+    """Return what says a step's reason in the visitor's words."""
+    return lambda step: told(visit.words, step.actor, step.reason)
+
+
 def _progress(visit: Visit, rollout_id: str) -> dict[str, Any]:
     with visit.reading() as queries:
         found = queries.rollout(rollout_id)
@@ -370,6 +376,7 @@ def _progress(visit: Visit, rollout_id: str) -> dict[str, Any]:
         "bar_width": bar.WIDTH,
         "causes": why,
         "steps": steps,
+        "in_words": _teller(visit),
     }
 
 
