@@ -1,4 +1,4 @@
-"""Serve the console alone over a database, as the `web` role does, on a free port, which it says first.
+"""Serve the console alone over a database, as the `web` role does, on a free port; it says its address first.
 
     python -m tests.bench.page_server sqlite:////tmp/fleet.db
 
@@ -6,9 +6,10 @@ Nobody listens and nobody judges: the terminals of a seeded fleet do not speak, 
 """
 
 import sys
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from tillwatch_collector import hosting, policies, web
@@ -30,18 +31,15 @@ def main(url: str) -> None:
         readiness=lambda: Readiness(checks={"database": True}),
         activity=lambda: Activity(started_at=began, heartbeats=0, listening=True),
     )
-    with hosting.bound(WebConfig(port=0)) as listener:
-        listener.listen()
-        sys.stdout.write(f"{listener.getsockname()[1]}\n")
-        sys.stdout.flush()
-        settings = uvicorn.Config(
-            web.create(context),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=hosting.KEEP_ALIVE_S,
-        )
-        uvicorn.Server(settings).run(sockets=[listener])
+    served = WebConfig(port=0)
+    with hosting.bound(served) as listener, tempfile.TemporaryDirectory() as folder:
+        host = hosting.WebHost(served, listener, told_in=Path(folder) / "web.json")
+        host.run(web.create(context), announce=_say)
+
+
+def _say(address: str) -> None:
+    sys.stdout.write(f"{address}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

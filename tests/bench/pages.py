@@ -124,8 +124,8 @@ def _console(url: str) -> Iterator[Served]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline())
-            yield Served(base_url=f"http://127.0.0.1:{port}", pid=process.pid, cookies=signed_in, subjects=subjects)
+            address = process.stdout.readline().strip()
+            yield Served(base_url=address, pid=process.pid, cookies=signed_in, subjects=subjects)
         finally:
             process.terminate()
 

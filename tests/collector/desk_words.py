@@ -13,6 +13,7 @@ from tillwatch_collector.flows.changes import Why
 from tillwatch_collector.flows.tickets import open_or_recur
 from tillwatch_collector.policies import load as load_policy
 from tillwatch_collector.store.session import Store
+from tillwatch_collector.store.tickets import Entry
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'></script><b>"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -107,11 +108,28 @@ def put(store: Store, ticket_id: int, status: Status, **columns: Any) -> None:
     """A ticket stands somewhere, however it came there."""
     with store.transaction() as repository:
         repository.tickets.move(ticket_id, status, NOW, **columns)
+        repository.tickets.write_journal(_line(ticket_id, status))
 
 
 def change(store: Store, ticket_id: int, **columns: Any) -> None:
     with store.transaction() as repository:
         repository.tickets.change(ticket_id, NOW, **columns)
+        ticket = repository.tickets.get(ticket_id)
+        assert ticket is not None
+        repository.tickets.write_journal(_line(ticket_id, ticket.status))
+
+
+def _line(ticket_id: int, status: str) -> Entry:
+    """What every change of a ticket writes beside it."""
+    return Entry(
+        ticket_id=ticket_id,
+        at=NOW,
+        actor="machine:judge",
+        action="assign",
+        from_status=status,
+        to_status=status,
+        reason="",
+    )
 
 
 def status_of(store: Store, ticket_id: int) -> str:

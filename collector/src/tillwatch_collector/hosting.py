@@ -5,6 +5,7 @@ Whoever starts a process gets a file in the data directory once it listens: `{"w
 A change violates this when a certificate or an address that cannot be used is found out after something was started.
 """
 
+import gc
 import json
 import os
 import signal
@@ -71,6 +72,10 @@ class WebHost:
             self._server.should_exit = True
 
     def _listens(self, announce: Announce) -> None:
+        # What was loaded to start stays for good: looking through it for cycles took a sixth of a second, in which
+        # nobody is answered, again and again.
+        gc.collect()
+        gc.freeze()
         address = web_url(self._served, self._listener)
         partial = self._told_in.with_suffix(".partial")
         partial.write_text(json.dumps({"web_url": address, "pid": os.getpid()}) + "\n", encoding="utf-8")

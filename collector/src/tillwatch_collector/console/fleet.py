@@ -1,14 +1,14 @@
 """The fleet: live counters, a picture of the stores, and the list of terminals with its file.
 
-The three live parts ask every ten seconds, from every page that is open. What they show is worked out at most every
-five seconds for all who see the same part of the fleet, and written out once for each language. A change violates this
-when such a part shows anything that depends on who asks, beyond what they see of the fleet and how they read.
+The three live parts ask every ten seconds, from every page that is open; what they show is shared (`sharing`). A
+change violates this when such a part shows anything that depends on who asks, beyond what they see of the fleet and how
+they read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from datetime import timedelta
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
@@ -18,29 +18,19 @@ from tillwatch_collector import exports
 from tillwatch_collector.console import rendering
 from tillwatch_collector.console.fleet_filter import LIFE_CYCLES, PRESENCES, SEVERITIES, STATES, Asked
 from tillwatch_collector.console.pictures import bar, tiles
+from tillwatch_collector.console.sharing import Made, shared, written
 from tillwatch_collector.console.visit import Visit, visiting
 from tillwatch_collector.domain.census import Census
 from tillwatch_collector.domain.permission import Permission
 from tillwatch_collector.store.census import take_census, under_way
-from tillwatch_collector.store.queries import Queries
 from tillwatch_collector.store.terminal_list import TerminalList
 
 OFFERED_KEPT = timedelta(minutes=10)
 """A brand or a version that is new may be searched for meanwhile."""
 
-T = TypeVar("T")
-
 router = APIRouter(include_in_schema=False)
 
 Seeing = Annotated[Visit, visiting(Permission.SEE)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Made(Generic[T]):
-    """An answer that several share, and when it was worked out."""
-
-    value: T
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +92,7 @@ def terminals_csv(visit: Seeing) -> Response:
 
 def shared_census(visit: Visit) -> Made[Census]:
     """Return how all terminals stand that the visitor sees."""
-    return _shared(visit, "census", lambda queries: take_census(queries.connection, queries.within))
+    return shared(visit, "census", lambda queries: take_census(queries.connection, queries.within))
 
 
 # --- what is shown
@@ -112,7 +102,7 @@ def _counters(visit: Visit) -> Markup:
     census = shared_census(visit)
 
     def values() -> dict[str, Any]:
-        under = _shared(visit, "under way", lambda queries: under_way(queries.connection, queries.within, visit.now))
+        under = shared(visit, "under way", lambda queries: under_way(queries.connection, queries.within, visit.now))
         return {
             "whole": census.value.whole,
             "counts": census.value.presences,
@@ -124,13 +114,13 @@ def _counters(visit: Visit) -> Markup:
             "listening": visit.context.activity().listening,
         }
 
-    return _written(visit, "fleet/counters.html", None, census.at, values)
+    return written(visit, "fleet/counters.html", None, census.at, values)
 
 
 def _picture(visit: Visit, asked: Asked) -> Markup:
     census = shared_census(visit)
     narrowed = Asked(region=asked.region, merchant=asked.merchant)
-    return _written(
+    return written(
         visit,
         "fleet/picture.html",
         narrowed,
@@ -140,7 +130,7 @@ def _picture(visit: Visit, asked: Asked) -> Markup:
 
 
 def _rows(visit: Visit, asked: Asked) -> Markup:
-    made = _shared(
+    made = shared(
         visit,
         ("terminals", asked),
         lambda queries: TerminalList(queries.connection, queries.within).page(asked.chosen, asked.paging),
@@ -151,7 +141,7 @@ def _rows(visit: Visit, asked: Asked) -> Markup:
         "sort_href": lambda sort: f"/?{asked.with_(sort=sort)}",
         "page_href": lambda offset: f"/?{asked.with_(offset=offset)}",
     }
-    return _written(visit, "fleet/rows.html", asked, made.at, lambda: values)
+    return written(visit, "fleet/rows.html", asked, made.at, lambda: values)
 
 
 def pictured(census: Census, region: str | None = None, merchant_id: str | None = None) -> dict[str, Any]:
@@ -187,30 +177,6 @@ def _brands_and_versions(visit: Visit) -> tuple[tuple[str, ...], tuple[str, ...]
     with visit.reading() as queries:
         listed = TerminalList(queries.connection, queries.within)
         return listed.brands(), listed.versions()
-
-
-# --- sharing
-
-
-def _shared(visit: Visit, what: object, read: Callable[[Queries], T]) -> Made[T]:
-    """Return what everybody gets who sees the same part of the fleet."""
-
-    def make() -> Made[T]:
-        with visit.reading() as queries:
-            return Made(value=read(queries), at=visit.now)
-
-    return visit.context.shared.get((what, visit.person.within), visit.now, make)
-
-
-def _written(
-    visit: Visit, template: str, asked: Asked | None, at: datetime, values: Callable[[], dict[str, Any]]
-) -> Markup:
-    """Return a part as its template, which escapes all that is put into it, writes it for all who read it alike."""
-
-    def write() -> Markup:
-        return Markup(rendering.render(template, {"t": visit.words, "now": at, **values()}))  # noqa: S704 - it escapes
-
-    return visit.context.shared.get((template, visit.person.within, visit.words, asked, at), visit.now, write)
 
 
 def _encoded(parts: Iterator[str]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ ticket stands in `ticket_steps`. A change violates this when a file leaves under
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,18 +14,21 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
+from markupsafe import Markup
 
 from tillwatch_collector import exports
 from tillwatch_collector.api.problems import Problem, missing
 from tillwatch_collector.api.tickets.found import TicketId
 from tillwatch_collector.api.tickets.said import FILE_MEDIA_TYPE, AttachmentId
-from tillwatch_collector.console import ticket_page
+from tillwatch_collector.console import rendering, ticket_page
 from tillwatch_collector.console.pictures.clock import Ring
+from tillwatch_collector.console.sharing import Made, shared, written
 from tillwatch_collector.console.ticket_filter import AGES_H, ALL, GROUPS, OPEN, STATUSES, WHOSE, Asked
 from tillwatch_collector.console.ticket_page import ring_of
 from tillwatch_collector.console.visit import Visit, visiting
 from tillwatch_collector.domain.hours import WEEKDAYS
 from tillwatch_collector.domain.permission import Permission
+from tillwatch_collector.domain.person import Person
 from tillwatch_collector.domain.policy import Severity
 from tillwatch_collector.domain.ticket import FINAL, Status
 from tillwatch_collector.store.inventory import Inventory
@@ -78,6 +82,23 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """What the database says of a page of the queue: the same to all who see the same tickets and ask alike."""
+
+    found: Page[TicketView]
+    hit: Mapping[int, int]
+    parts: Mapping[int, int]
+    unfolded: Page[TicketView] | None
+    by_status: Mapping[str, int]
+    people: tuple[Person, ...]
+
+    @property
+    def tickets(self) -> tuple[TicketView, ...]:
+        """All that are shown."""
+        return (*self.found.items, *(self.unfolded.items if self.unfolded else ()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
     """A page of the queue."""
 
@@ -119,10 +140,12 @@ def show_queue(visit: Seeing) -> Response:
     asked = Asked.of(visit.request.query_params)
     with ticket_page.reading(visit) as queue:
         merchants = queue.merchants(Paging(limit=MERCHANTS_MAX, sort="name")).items
-        values = _rows(visit, queue, asked)
     answer = visit.page(
         "tickets/queue.html",
-        **values,
+        rows=_rows(visit, asked),
+        asked=asked,
+        query=asked.query,
+        groups=GROUPS,
         merchants=merchants,
         statuses=STATUSES,
         severities=tuple(Severity),
@@ -139,9 +162,7 @@ def show_queue(visit: Seeing) -> Response:
 @router.get("/tickets/rows")
 def show_rows(visit: Seeing) -> Response:
     """Show the rows of the queue alone: its live part."""
-    with ticket_page.reading(visit) as queue:
-        values = _rows(visit, queue, Asked.of(visit.request.query_params))
-    return visit.part("tickets/rows.html", **values)
+    return rendering.kept(visit.request, visit.words, _rows(visit, Asked.of(visit.request.query_params)))
 
 
 @router.get("/tickets.csv")
@@ -160,32 +181,65 @@ def _encoded(parts: Iterator[str]) -> Iterator[bytes]:
     return (part.encode() for part in parts)
 
 
-def _rows(visit: Visit, queue: Queue, asked: Asked) -> dict[str, Any]:
-    chosen = asked.chosen(visit.now, visit.person.actor)
+def _rows(visit: Visit, asked: Asked) -> Markup:
+    """Write the rows, or take what was just written for somebody else and no step of any ticket has outdated."""
+    me, may_work = visit.person.actor, visit.may(Permission.WORK)
+    chosen = asked.chosen(visit.now, me)
+    with ticket_page.reading(visit) as queue:
+        what = ("queue", asked, replace(chosen, now=None), queue.newest_steps())
+    made = shared(visit, what, lambda queries: _read(Queue(queries.connection, queries.within), asked, chosen))
+    mine = me if any(ticket.assignee == me for ticket in made.value.tickets) else None
+
+    def values() -> dict[str, Any]:
+        return {
+            "asked": asked,
+            "query": asked.query,
+            "page": _listed(asked, made, me),
+            "counts": _counts(asked, made.value),
+            "groups": GROUPS,
+            "columns": [_column(asked, name) for name in _COLUMNS],
+            "person": ticket_page.names(visit, made.value.people),
+            "zone": None,
+            "may_work": may_work,
+        }
+
+    return written(visit, "tickets/rows.html", (what, may_work, mine), made.at, values)
+
+
+def _read(queue: Queue, asked: Asked, chosen: TicketFilter) -> Read:
     folded = not asked.narrows
-    found = queue.rows(chosen, Paging(limit=ROWS, offset=(asked.page - 1) * ROWS, sort=asked.order), folded=folded)
-    return {
-        "asked": asked,
-        "query": asked.query,
-        "page": _listed(visit, queue, asked, found, folded=folded),
-        "counts": _counts(visit, queue, asked, found, folded=folded),
-        "groups": GROUPS,
-        "columns": [_column(asked, name) for name in _COLUMNS],
-        "person": ticket_page.names(visit, queue.people()),
-        "zone": None,
-    }
-
-
-def _listed(visit: Visit, queue: Queue, asked: Asked, found: Page[TicketView], *, folded: bool) -> Listed:
+    paging = Paging(limit=ROWS, offset=(asked.page - 1) * ROWS, sort=asked.order)
+    found = queue.rows(chosen, paging, folded=folded)
     ticket_ids = [ticket.ticket_id for ticket in found.items]
-    hit, parts = queue.hit(ticket_ids), queue.parts(ticket_ids) if folded else {}
+    parts = queue.parts(ticket_ids) if folded else {}
+    every = replace(chosen, status=None, open=None, resolved=None)
+    return Read(
+        found=found,
+        hit=queue.hit(ticket_ids),
+        parts=parts,
+        unfolded=_below(queue, asked.unfold, chosen.now) if asked.unfold in parts else None,
+        by_status=queue.by_status(every, folded=folded),
+        people=queue.people(),
+    )
+
+
+def _below(queue: Queue, ticket_id: int | None, now: datetime | None) -> Page[TicketView]:
+    """Return the first of the open parts of a larger ticket."""
+    return queue.tickets(
+        TicketFilter(now=now, parent_id=ticket_id, open=True), Paging(limit=UNFOLDED_MAX, sort="-severity")
+    )
+
+
+def _listed(asked: Asked, made: Made[Read], me: str) -> Listed:
+    read, found = made.value, made.value.found
     rows: list[Row] = []
     for ticket in found.items:
-        row = _row(visit, asked, ticket, parts.get(ticket.ticket_id, 0))
-        row = replace(row, hit=hit.get(ticket.ticket_id, 0))
+        row = _row(asked, _plain_row(ticket, made.at, me), read.parts.get(ticket.ticket_id, 0))
+        row = replace(row, hit=read.hit.get(ticket.ticket_id, 0))
         rows.append(row)
-        if row.unfolded:
-            rows += _unfolded(visit, queue, ticket.ticket_id)
+        if row.unfolded and read.unfolded is not None:
+            below = [replace(_plain_row(part, made.at, me), part=True) for part in read.unfolded.items]
+            rows += _with_the_rest(ticket.ticket_id, below, read.unfolded.total)
     last = found.offset + len(found.items)
     return Listed(
         items=tuple(rows),
@@ -197,33 +251,27 @@ def _listed(visit: Visit, queue: Queue, asked: Asked, found: Page[TicketView], *
     )
 
 
-def _row(visit: Visit, asked: Asked, ticket: TicketView, parts: int) -> Row:
-    unfolded = parts > 0 and asked.unfold == ticket.ticket_id
-    return replace(
-        _plain_row(visit, ticket),
-        parts=parts,
-        unfolded=unfolded,
-        fold=asked.but(page=asked.page, unfold=None if unfolded else ticket.ticket_id) if parts else "",
-    )
+def _row(asked: Asked, row: Row, parts: int) -> Row:
+    ticket_id = row.ticket.ticket_id
+    unfolded = parts > 0 and asked.unfold == ticket_id
+    fold = asked.but(page=asked.page, unfold=None if unfolded else ticket_id) if parts else ""
+    return replace(row, parts=parts, unfolded=unfolded, fold=fold)
 
 
-def _unfolded(visit: Visit, queue: Queue, ticket_id: int) -> list[Row]:
-    """Return the open parts below their larger ticket; below the last one, where the rest is."""
-    chosen = TicketFilter(now=visit.now, parent_id=ticket_id, open=True)
-    found = queue.tickets(chosen, Paging(limit=UNFOLDED_MAX, sort="-severity"))
-    rows = [replace(_plain_row(visit, ticket), part=True) for ticket in found.items]
-    if found.total > len(rows):
-        rows[-1] = replace(rows[-1], more=Asked(parent_id=ticket_id, status=ALL).query, parts=found.total)
+def _with_the_rest(ticket_id: int, rows: list[Row], total: int) -> list[Row]:
+    """Say below the last of the parts that are shown where the others are."""
+    if total > len(rows):
+        rows[-1] = replace(rows[-1], more=Asked(parent_id=ticket_id, status=ALL).query, parts=total)
     return rows
 
 
-def _plain_row(visit: Visit, ticket: TicketView) -> Row:
+def _plain_row(ticket: TicketView, now: datetime, me: str) -> Row:
     promise = _pressing(ticket)
     return Row(
         ticket=ticket,
         promise=promise,
-        clock=ring_of(ticket, promise, visit.now),
-        takeable=ticket.status not in FINAL and ticket.assignee != visit.person.actor,
+        clock=ring_of(ticket, promise, now),
+        takeable=ticket.status not in FINAL and ticket.assignee != me,
     )
 
 
@@ -233,13 +281,12 @@ def _pressing(ticket: TicketView) -> str:
     return "respond" if runs and ticket.sla_respond is ticket.sla else "resolve"
 
 
-def _counts(visit: Visit, queue: Queue, asked: Asked, found: Page[TicketView], *, folded: bool) -> list[Counted]:
+def _counts(asked: Asked, read: Read) -> list[Counted]:
     """Count what each status would show under the same filters; what is over is many, and counted when it is shown."""
-    every = replace(asked, status=ALL)
-    by_status = queue.by_status(every.chosen(visit.now, visit.person.actor), folded=folded)
+    by_status = read.by_status
     worked_on = sum(count for status, count in by_status.items() if status in WORKED_ON)
     known = {str(status): by_status.get(status, 0) for status in set(Status) - FINAL}
-    known |= {OPEN: worked_on, asked.status: found.total}
+    known |= {OPEN: worked_on, asked.status: read.found.total}
     return [
         Counted(
             status=status,

@@ -20,8 +20,12 @@ from tillwatch_collector.store.ticket_queries import IS_OPEN, TICKET, TICKET_SOR
 from tillwatch_collector.store.views import ConditionView, LevelView, Page, StoreView, TerminalView, TicketView
 
 _store = table_of(tables.StoreRow)
+_journal = table_of(tables.JournalRow)
 WORKED_ON = sorted(set(Status) - FINAL - {Status.RESOLVED})
 """Where work goes on."""
+
+NEWEST_STEPS = 20
+"""More than are under way at the same moment."""
 
 _larger = TICKET.alias("larger")
 
@@ -51,6 +55,14 @@ class Queue(Queries):
         query = select(TICKET.c.parent_id, func.count()).where(TICKET.c.parent_id.in_(ticket_ids), IS_OPEN)
         counted = self.connection.execute(query.where(*self._tickets_seen).group_by(TICKET.c.parent_id))
         return {int(parent_id): int(count) for parent_id, count in counted}
+
+    def newest_steps(self) -> tuple[int, ...]:
+        """Return the newest lines of all journals: they differ once anything was done to any ticket.
+
+        Not the newest one alone: PostgreSQL gives numbers out before it commits, and a smaller one may follow.
+        """
+        query = select(_journal.c.journal_id).order_by(_journal.c.journal_id.desc()).limit(NEWEST_STEPS)
+        return tuple(self.connection.scalars(query))
 
     def hit(self, ticket_ids: Collection[int]) -> dict[int, int]:
         """Count the terminals that the outages of tickets hit; those that have none are left out."""
