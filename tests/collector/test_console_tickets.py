@@ -169,6 +169,21 @@ def test_the_rows_are_not_sent_twice_while_they_are_the_same(served: Web, ann: T
         change(served.database, ticket_id, assignee=None)
 
 
+def test_what_is_read_once_for_many_is_still_told_to_each_as_theirs(served: Web, ann: TestClient) -> None:
+    ticket_id = fault(served.database)
+    bob, viewer = served.visitor(Role.OPERATOR, person_id="bob"), served.visitor(Role.VIEWER, person_id="vera")
+    elsewhere = served.visitor(Role.OPERATOR, person_id="eve", within=Within(store_ids=frozenset({"s-2"})))
+    take = f"/tickets/{ticket_id}/assign"
+    assert take in ann.get("/tickets/rows").text
+    assert take in bob.get("/tickets/rows").text
+    assert take not in viewer.get("/tickets/rows").text
+    assert listed(elsewhere) == []
+    change(served.database, ticket_id, assignee="person:bob")  # seen at once, by everybody
+    assert take in ann.get("/tickets/rows").text
+    assert take not in bob.get("/tickets/rows").text
+    assert (listed(ann, "whose=mine"), listed(bob, "whose=mine")) == ([], [ticket_id])
+
+
 def test_a_filter_that_a_script_sends_leaves_a_link_without_what_is_empty(ann: TestClient) -> None:
     answer = ann.get("/tickets?q=&whose=mine&severity=", headers={"HX-Request": "true"})
     assert answer.headers["hx-push-url"] == "/tickets?whose=mine"

@@ -75,10 +75,10 @@ _NOT_WELL = (
             TERMINAL, TERMINAL.c.terminal_id == WORST.c.terminal_id
         )
     ).where(STANDING.c.presence == Presence.ONLINE.value),
-    # whom judge has not looked at
-    _STOOD.select_from(STOOD).where(STANDING.c.terminal_id.is_(None)),
 )
-"""Everyone but those who are online and well: few, and found by an index, which all 50,000 are not."""
+"""Everyone whom judge has looked at but those who are online and well: few, and found by an index, which all 50,000 are
+not."""
+_NOT_LOOKED_AT = _STOOD.select_from(STOOD).where(STANDING.c.terminal_id.is_(None))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,17 +106,16 @@ def take_census(connection: Connection, within: Within) -> Census:
         .where(*visibility.placed(within, STORE.c.store_id, STORE.c.merchant_id))
     )
     terminals: dict[str | None, int] = dict(connection.execute(everyone).all())
-    not_well = [row for query in _NOT_WELL for row in connection.execute(query.where(*seen)).all()]
+    looked_at = select(STANDING.c.presence, func.count()).where(*visibility.of_terminal(within, STANDING.c.terminal_id))
+    presences = _counts(connection, looked_at.group_by(STANDING.c.presence))
+    is_anyone_missed = sum(terminals.values()) != sum(presences.values())
+    queries = (*_NOT_WELL, _NOT_LOOKED_AT) if is_anyone_missed else _NOT_WELL
+    not_well = [row for query in queries for row in connection.execute(query.where(*seen)).all()]
     rows = [CountRow(store_id, State(state), 1) for store_id, state in not_well]
     for store_id, _ in not_well:
         terminals[store_id] -= 1
     rows += [CountRow(store_id, State.WELL, number) for store_id, number in terminals.items() if number]
-    presences = select(STANDING.c.presence, func.count()).where(*visibility.of_terminal(within, STANDING.c.terminal_id))
-    return count(
-        rows,
-        map(StoreName._make, connection.execute(stores).all()),
-        _counts(connection, presences.group_by(STANDING.c.presence)),
-    )
+    return count(rows, map(StoreName._make, connection.execute(stores).all()), presences)
 
 
 def under_way(connection: Connection, within: Within, now: datetime) -> UnderWay:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, insert, select, update
 
 from tillwatch_collector.domain.permission import EVERYWHERE, Role, Within
 from tillwatch_collector.domain.person import Person, can_be_id
@@ -131,13 +131,11 @@ class People:
 
     def signed_in(self, secret_sha256: str) -> tuple[Session, Person] | None:
         """Find a session by its secret's hash, with whose it is."""
-        joined = select(SESSION, PERSON).join(PERSON, PERSON.c.person_id == SESSION.c.person_id)
-        row = self._connection.execute(joined.where(SESSION.c.secret_sha256 == secret_sha256)).first()
+        row = self._connection.execute(_SIGNED_IN, {"secret_sha256": secret_sha256}).first()
         if row is None:
             return None
-        found = row._mapping  # noqa: SLF001 - SQLAlchemy's own public name for it
-        session = {column.name: found[column] for column in SESSION.c if column.name != "secret_sha256"}
-        return Session(**session), _person({column.name: found[column] for column in PERSON.c})
+        session = dict(zip(Session.__slots__, row, strict=False))
+        return Session(**session), _person(dict(zip(PERSON.c.keys(), row[len(_SESSION_COLUMNS) :], strict=True)))
 
     def sessions(self, person_id: str) -> tuple[Session, ...]:
         """List where somebody is signed in, the latest first."""
@@ -256,6 +254,12 @@ class People:
 
 
 _SESSION_COLUMNS = tuple(SESSION.c[name] for name in Session.__slots__)
+_SIGNED_IN = (
+    select(*_SESSION_COLUMNS, *PERSON.c)
+    .join(PERSON, PERSON.c.person_id == SESSION.c.person_id)
+    .where(SESSION.c.secret_sha256 == bindparam("secret_sha256"))
+)
+"""Asked for with every request of a page: made once."""
 
 
 def _tries(counted: Counted, subject_sha256: str) -> Iterable[ColumnElement[bool]]:
