@@ -158,7 +158,7 @@ def test_the_list_is_filtered_and_sorted(told: Web, query: str, expected: list[s
 def test_a_row_says_what_is_wrong_where_and_how_long_it_was_silent(told: Web) -> None:
     row = words(told.visitor().get("/live/terminals?state=major").text)
     assert "One terminal" in row
-    assert "major fault t-2 Out of paper pos_printer:kitchen Shop s-2 west" in row
+    assert "major fault t-2 Out of paper Printer kitchen Shop s-2 west" in row
     assert "0.1.0" in row
 
 

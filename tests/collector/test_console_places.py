@@ -51,7 +51,7 @@ def read(web: Web, path: str, within: Within | None = None) -> str:
 def test_a_store_shows_its_terminals_and_what_of_their_parts_is_not_well(told: Web) -> None:
     page = words(read(told, "/stores/s-2"))
     assert "Shop s-2" in page
-    assert "major fault t-2 fault pos_printer:kitchen Out of paper" in page
+    assert "major fault t-2 fault Printer kitchen Out of paper" in page
     assert "one part well" not in page
 
 

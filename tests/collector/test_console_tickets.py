@@ -228,9 +228,9 @@ def test_a_page_tells_what_where_since_and_on_what_evidence(served: Web) -> None
     page = Seen(served.visitor(Role.VIEWER).get("/tickets/2")).text
     for told in (
         "Out of paper #2",
-        "t-2 pos_printer:kitchen",
+        "t-2 Printer kitchen",
         "Shop s-2",
-        "Out of paper on pos_printer:kitchen, for",
+        "Out of paper on Printer kitchen, for",
         "It happened Nov 21, 2026, 11:56",
         "Heard of as heard in time",
         "stands: Out of paper",

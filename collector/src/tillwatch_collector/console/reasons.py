@@ -46,6 +46,7 @@ _SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 _SAID: Mapping[str, Callable[[Texts, str], str]] = {
     "code": lambda words, code: words.word("conditions", code),
+    "component": lambda words, component: words.component(component),
     "span": lambda words, span: words.duration(float(span)),
     "kind": lambda words, kind: words.word("ticket_subjects", kind),
     "clock": lambda words, clock: words.word("ticket_promises", clock),

@@ -79,6 +79,12 @@ class Texts:
         words: Mapping[str, str] = _CATALOGUE[self.language][vocabulary]
         return words.get(code, code.replace("_", " "))
 
+    def component(self, code: str) -> str:
+        """Name a component (`kind:name`): what it is, and which; the only one of its kind is `self`."""
+        kind, _, name = code.partition(":")
+        said = self.word("kinds", kind)
+        return said if name in {"", "self"} else f"{said} {name}"
+
     def ago(self, then: datetime | None, now: datetime) -> str:
         """Say how long ago, in one unit."""
         if then is None:
