@@ -144,6 +144,17 @@ def test_what_cannot_be_rolled_out_is_told_and_what_was_typed_stays(
     assert (part.status_code, says in said(part.text)) == (200, True)
 
 
+def test_whoever_may_not_roll_out_is_told_whether_it_is_for_their_role_or_their_part_of_the_fleet(web: Web) -> None:
+    mine = Within(store_ids=frozenset({"s-1"}))
+    for role, within, says in (
+        (Role.VIEWER, Within(), "Your role does not allow it"),
+        (Role.OPERATOR, mine, "It concerns the whole fleet, and you see a part of it"),
+    ):
+        answer = web.visitor(role, within=within).get("/rollouts/new")
+        assert answer.status_code == 403
+        assert says in answer.text
+
+
 def test_a_draft_needs_its_reason(ann: TestClient) -> None:
     page = ann.post("/rollouts", data=ASKED | PLAN | {"reason": " "})
     assert page.status_code == 422

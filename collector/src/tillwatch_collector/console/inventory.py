@@ -432,4 +432,4 @@ def _may_add(within: Within, what: What) -> bool:
 def _expect_everywhere(visit: Visit) -> None:
     """Keep a file, which may name any store, to those who see all of them."""
     if not visit.person.within.everywhere:
-        raise Forbidden
+        raise Forbidden(Permission.ARRANGE)

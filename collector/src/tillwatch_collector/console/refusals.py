@@ -23,6 +23,7 @@ from tillwatch_collector.api.problems import answer, unavailable
 from tillwatch_collector.console import rendering
 from tillwatch_collector.console.doors import Owns
 from tillwatch_collector.console.visit import SAFE_METHODS, Forbidden, FormStale, SignInNeeded, Visit, recognize
+from tillwatch_collector.domain.permission import EVERYWHERE, may
 from tillwatch_collector.errors import StoreUnavailable
 
 _TOLD = frozenset({403, 404, 405, 409, 422, 500, 503})
@@ -39,7 +40,7 @@ def install(app: FastAPI, owns: Owns) -> None:
         app.add_exception_handler(error, _for_visitors(handler))
     app.add_exception_handler(HTTPException, _for_lookers(app.exception_handlers[HTTPException], owns))
     app.add_exception_handler(SignInNeeded, _sign_in)
-    app.add_exception_handler(Forbidden, lambda request, _: _refused(request, HTTPStatus.FORBIDDEN, "403"))
+    app.add_exception_handler(Forbidden, _forbidden)
     app.add_exception_handler(FormStale, lambda request, _: _refused(request, HTTPStatus.FORBIDDEN, "stale"))
 
 
@@ -115,6 +116,12 @@ def _refused(request: Request, status: HTTPStatus, key: str, detail: str = "") -
         said = (visit.words(f"refused_{key}"), visit.words(f"refused_{key}_says"), detail)
         return PlainTextResponse(" · ".join(filter(None, said)), status)
     return visit.refuse("frame/refused.html", status, key=key, detail=detail)
+
+
+def _forbidden(request: Request, error: Any) -> Response:
+    """Say whether it is for their role, or because they see only a part of the fleet."""
+    is_narrowed = may(request.state.visit.person.role, EVERYWHERE, error.permission)
+    return _refused(request, HTTPStatus.FORBIDDEN, "narrowed" if is_narrowed else "403")
 
 
 def _sign_in(request: Request, _error: Exception) -> Response:

@@ -309,7 +309,7 @@ def journal(visit: Seeing, rollout_id: RolloutId, asked: Annotated[StepsAsked, Q
 def take_step(visit: RollingOut, rollout_id: RolloutId, step: Step, typed: Annotated[StepTyped, Form()]) -> Response:
     """Do what a person decided, or say why it cannot be done."""
     if step in _OF_AN_APPROVER and not visit.may(Permission.APPROVE):
-        raise Forbidden
+        raise Forbidden(Permission.APPROVE)
     _found(visit, rollout_id)
     try:
         onward = _taken(visit, rollout_id, step, typed)

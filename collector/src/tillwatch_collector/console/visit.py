@@ -37,7 +37,11 @@ class SignInNeeded(Exception):  # noqa: N818 - it names what is so
 
 
 class Forbidden(Exception):  # noqa: N818
-    """Whoever is signed in may not do that."""
+    """Whoever is signed in may not do that, for want of `permission`."""
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(permission)
+        self.permission = permission
 
 
 class FormStale(Exception):  # noqa: N818
@@ -143,7 +147,7 @@ def visiting(permission: Permission) -> Any:
         if request.method not in SAFE_METHODS and not csrf.holds(visit.csrf_key, token):
             raise FormStale
         if not visit.may(permission):
-            raise Forbidden
+            raise Forbidden(permission)
         return visit
 
     _PERMISSIONS[enter] = permission
