@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from tillwatch_collector.domain.maintenance import (
@@ -105,10 +105,7 @@ class Maintenances:
 
     def stamp(self) -> MaintenanceStamp:
         """Tell whether spans were added or cancelled since another stamp: then it differs."""
-        counted = select(
-            func.coalesce(func.max(MAINTENANCE.c.maintenance_id), 0), func.count(MAINTENANCE.c.cancelled_at)
-        )
-        added, cancelled = self._connection.execute(counted).one()
+        added, cancelled = self._connection.execute(_STAMP).one()
         return int(added), int(cancelled)
 
     def _expect_known(self, maintenance: Maintenance) -> None:
@@ -145,11 +142,10 @@ def maintenances_query(connection: Connection, chosen: MaintenanceFilter) -> Sel
 
 def current_spans(connection: Connection, now: datetime) -> tuple[Span, ...]:
     """Return the spans that mute now or later, the first first."""
-    query = select(MAINTENANCE).where(is_current(now)).order_by(MAINTENANCE.c.maintenance_id)
-    return tuple(_span(row) for row in connection.execute(query))
+    return tuple(_span(row) for row in connection.execute(_CURRENT, {"now": now}))
 
 
-def is_current(now: datetime) -> ColumnElement[bool]:
+def is_current(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Neither over nor cancelled."""
     lasts = or_(MAINTENANCE.c.ends_at.is_(None), MAINTENANCE.c.ends_at > now)
     return and_(MAINTENANCE.c.cancelled_at.is_(None), lasts)
@@ -170,3 +166,8 @@ def _span(row: Any) -> Span:
         week=week_of(Weekly.model_validate(row.weekly)) if row.weekly else None,
         reason=row.reason,
     )
+
+
+# Asked with every tick: made once.
+_STAMP = select(func.coalesce(func.max(MAINTENANCE.c.maintenance_id), 0), func.count(MAINTENANCE.c.cancelled_at))
+_CURRENT = select(MAINTENANCE).where(is_current(bindparam("now"))).order_by(MAINTENANCE.c.maintenance_id)

@@ -145,6 +145,15 @@ _WRITTEN = (
 )
 
 _ROLLOUTS = select(*(ROLLOUT.c[name] for name in (*_OF_ROLLOUT, *_AROUND))).order_by(ROLLOUT.c.rollout_id)
+_UNSETTLED_OF_IT = select(JOB.c.rollout_id).where(_UNSETTLED, JOB.c.rollout_id == ROLLOUT.c.rollout_id).exists()
+_TO_DRIVE = _ROLLOUTS.where(
+    or_(
+        *(ROLLOUT.c.state == str(state) for state in _DRIVEN),
+        or_(*(ROLLOUT.c.state == str(state) for state in ENDED)) & _UNSETTLED_OF_IT,
+    )
+).with_for_update(of=ROLLOUT)
+"""Asked with every tick, as is the next: made once. (A list after IN would be written anew each time.)"""
+_COUNT = select(func.count()).select_from(ROLLOUT)
 _JOBS = select(*(JOB.c[name] for name in ("granted", *_OF_JOB, *_BESIDE))).order_by(JOB.c.job_id)
 
 
@@ -175,9 +184,7 @@ class Rollouts:
 
     def driven(self) -> list[KeptRollout]:
         """Return those that run or are paused, and ended ones with jobs that are not settled, all held."""
-        unsettled = select(JOB.c.rollout_id).where(_UNSETTLED, JOB.c.rollout_id == ROLLOUT.c.rollout_id)
-        ended = ROLLOUT.c.state.in_(tuple(map(str, ENDED)))
-        return self._found(_ROLLOUTS.where(or_(ROLLOUT.c.state.in_(_DRIVEN), ended & unsettled.exists())))
+        return self._held(_TO_DRIVE)
 
     def open_ones(self) -> list[KeptRollout]:
         """Return those that have not ended, held."""
@@ -190,7 +197,7 @@ class Rollouts:
 
     def count(self) -> int:
         """Count all that were ever drafted, and are kept."""
-        return self._connection.scalar(select(func.count()).select_from(ROLLOUT)) or 0
+        return self._connection.scalar(_COUNT) or 0
 
     def save(self, kept: KeptRollout, now: datetime) -> None:
         """Write where a rollout stands."""
@@ -236,7 +243,10 @@ class Rollouts:
         return [Line(**line) for line in self._connection.execute(lines).mappings()]
 
     def _found(self, query: Select[Any]) -> list[KeptRollout]:
-        return [_rollout(row) for row in self._connection.execute(query.with_for_update(of=ROLLOUT))]
+        return self._held(query.with_for_update(of=ROLLOUT))
+
+    def _held(self, query: Select[Any]) -> list[KeptRollout]:
+        return [_rollout(row) for row in self._connection.execute(query)]
 
     def _jobs(self, query: Select[Any]) -> list[KeptJob]:
         return [_job(row) for row in self._connection.execute(query)]
