@@ -235,9 +235,34 @@ def test_a_report_whose_fault_is_raised_later_has_one_ticket(shop: Store) -> Non
     assert named == (PIN_PAD, "no_response", "critical", RULE.category, "phone", "broken")
     assert actions_in(shop, first.ticket_id) == ["open", "identify"]
     with shop.transaction() as repository:
+        tickets.assign(repository, first.ticket_id, BOB, actor=BOB, now=at(1))
         proved = proof(repository, PIN_PAD, "no_response")
     assert proved is not None
     assert (proved.ticket_id, proved.status) == (first.ticket_id, "resolved")
+
+
+@pytest.mark.parametrize("called_first", [True, False])
+def test_no_proof_ends_a_call_that_named_no_part_before_a_person_has_looked_at_it(
+    shop: Store, *, called_first: bool
+) -> None:
+    def call(repository: Repository) -> None:
+        report(repository, title="the drawer does not open")
+
+    def silent(repository: Repository) -> None:
+        fault(repository, PIN_PAD, "no_response", severity="critical")
+
+    with shop.transaction() as repository:
+        for told in (call, silent) if called_first else (silent, call):
+            told(repository)
+        assert proof(repository, PIN_PAD, "no_response") is None
+    (row,) = tickets_of(shop)
+    assert row["status"] == "reported"
+    assert actions_in(shop, row["ticket_id"])[-1] == "prove_in_part"
+    with shop.transaction() as repository:
+        act(repository, row["ticket_id"], Action.DIAGNOSE)
+        proved = proof(repository, PIN_PAD, "no_response")
+    assert proved is not None
+    assert proved.status == "resolved"
 
 
 def test_a_graver_report_keeps_its_severity_when_a_lesser_fault_explains_it(shop: Store) -> None:

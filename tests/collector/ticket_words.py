@@ -84,6 +84,7 @@ def proof(
     after_s: float = 0,
 ) -> TicketChange | None:
     """The machine sees it gone."""
+    repository.tickets.hold("terminal", till)
     repository.judgements.end_fault((till, component, code), at(after_s))
     return tickets.prove(repository, identity(component, code, till), WHY, at(after_s))
 

@@ -468,6 +468,8 @@ class Sitting:
 
     def _clear(self, case: Case, key: Key, followed: Followed) -> None:
         full_key = (case.look.terminal_id, *key)
+        # Before its faults, as who merges its ticket holds it before they move the ticket's faults.
+        self._repository.tickets.hold("terminal", case.look.terminal_id)
         self._repository.judgements.end_fault(full_key, self._now)
         reason = f"{key[1]} on {key[0]} proved gone by {case.look.terminal_id} itself"
         why = Why(actor=MACHINE, reason=reason, evidence=case.proof(key, followed))

@@ -108,13 +108,17 @@ def open_or_recur(
 def prove(
     repository: Repository, identity: TicketIdentity, why: Why, now: datetime, *, book: SlaBook | None = None
 ) -> TicketChange | None:
-    """Resolve the open ticket on proof; None when there is none, it is resolved, or more than this stands of it."""
+    """Resolve the open ticket on proof; None when there is none, it is resolved, or it is about more than this.
+
+    It is about more when another fault of it stands, and when somebody called without naming a part and no person has
+    looked at it since: that the line is back says nothing of the drawer that does not open.
+    """
     hand = Hand(repository=repository, why=why, now=now, book=book)
     repository.tickets.hold(identity.subject_kind, identity.subject_id)
     ticket = repository.tickets.open_of(identity) or repository.tickets.goes_on_as(identity)
     if ticket is None or ticket.status is Status.RESOLVED:
         return None
-    if repository.tickets.others_stand(ticket, identity):
+    if repository.tickets.others_stand(ticket, identity) or repository.tickets.is_call_unanswered(ticket.ticket_id):
         hand.note(ticket, "prove_in_part")
         return None
     return hand.move(ticket, Action.PROVE)

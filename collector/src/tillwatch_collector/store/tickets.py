@@ -12,7 +12,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, null, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    select,
+    union,
+    update,
+)
 from sqlalchemy import insert as plain_insert
 
 from tillwatch_collector.domain.ticket import FINAL, Status, TicketIdentity
@@ -30,6 +43,8 @@ COMMENT = table_of(tables.CommentRow)
 ATTACHMENT = table_of(tables.AttachmentRow)
 
 _IDENTITY = ("subject_kind", "subject_id", "component", "code")
+_TELLING = ("open", "report")
+"""What a journal calls a person's report: its first, or one more."""
 
 
 class Place(NamedTuple):
@@ -210,12 +225,13 @@ class Tickets:
         return self._found(TICKET.c.ticket_id.in_(sorted(set(ticket_ids))))
 
     def subjects_of(self, ticket_ids: Collection[int]) -> list[tuple[str, str]]:
-        """Name the subjects of these tickets, in their order: what is to be held before they are."""
-        query = select(TICKET.c.subject_kind, TICKET.c.subject_id).where(TICKET.c.ticket_id.in_(ticket_ids))
-        return [
-            (kind, subject_id)
-            for kind, subject_id in self._connection.execute(query.distinct().order_by(*query.selected_columns))
-        ]
+        """Name the subjects of these tickets and of their faults, in their order: what is to be held before they are.
+
+        After a merge a ticket has faults of other terminals, too: who judges such a one holds it, and then the ticket.
+        """
+        own = select(TICKET.c.subject_kind, TICKET.c.subject_id).where(TICKET.c.ticket_id.in_(ticket_ids))
+        of_faults = select(literal("terminal"), FAULT.c.terminal_id).where(FAULT.c.ticket_id.in_(ticket_ids))
+        return sorted({(kind, subject_id) for kind, subject_id in self._connection.execute(union(own, of_faults))})
 
     def goes_on_as(self, identity: TicketIdentity) -> KeptTicket | None:
         """Return the open ticket into which the last one of this identity was merged."""
@@ -244,6 +260,11 @@ class Tickets:
             FAULT.c.ticket_id == ticket.ticket_id, FAULT.c.cleared_at.is_(None), ~own
         )
         return self._connection.scalar(standing.limit(1)) is not None
+
+    def is_call_unanswered(self, ticket_id: int) -> bool:
+        """Whether the last thing that a person did with it was to tell of it, without naming a component."""
+        last = self._connection.execute(_LAST_BY_A_PERSON, {"of_id": ticket_id}).first()
+        return last is not None and last.action in _TELLING and "component" not in last.evidence
 
     # --- changes
 
@@ -316,6 +337,14 @@ class Tickets:
         query = select(*(TICKET.c[name] for name in KeptTicket._fields)).where(*which).order_by(TICKET.c.ticket_id)
         rows = self._connection.execute(query.with_for_update() if held else query)
         return [KeptTicket(*row)._replace(status=Status(row.status)) for row in rows]
+
+
+_LAST_BY_A_PERSON = (
+    select(JOURNAL.c.action, JOURNAL.c.evidence)
+    .where(JOURNAL.c.ticket_id == bindparam("of_id"), JOURNAL.c.actor.not_like("machine:%"))
+    .order_by(JOURNAL.c.journal_id.desc())
+    .limit(1)
+)
 
 
 def _is(identity: TicketIdentity) -> list[ColumnElement[bool]]:
