@@ -120,7 +120,7 @@ def test_a_preview_without_a_script_is_the_form_with_it(ann: TestClient) -> None
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"gate.soak_s": "long"}, "gate.soak_s: Input should be a valid number, got"),
+        ({"gate.soak_s": "long"}, "gate.soak_s: expected a valid number, got"),
         ({"gate.soak_s": ""}, "gate.soak_s"),
         ({"waves": ""}, "waves"),
         ({"waves": "two"}, "waves.0.count"),

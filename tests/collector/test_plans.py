@@ -32,9 +32,12 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("waves = [", "expected TOML, got: "),
-        ("", "waves: Field required"),
-        (plans.example().replace("alpha", "alfa"), "gate.alpha: Field required"),
-        (plans.example().replace("exposed_max = 50", "exposed_max = '50'"), "limits.exposed_max: Input should be a"),
+        ("", "waves: expected a value, got none"),
+        (plans.example().replace("alpha", "alfa"), "gate.alfa: unknown key; gate.alpha: expected a value, got none"),
+        (
+            plans.example().replace("exposed_max = 50", "exposed_max = '50'"),
+            "limits.exposed_max: expected a valid integer, got",
+        ),
         (plans.example().replace("2027-01-02", "2026-01-02"), "expected last not before first"),
         # A local time and a moment are no date.
         (plans.example().replace("2026-12-18", "07:00:00"), "expected a date such as 2025-03-31"),

@@ -75,7 +75,7 @@ def test_who_is_in_no_wave_is_kept_with_the_reason(estate: Estate) -> None:
         ({"digest": "AB" * 32}, "digest: expected 64 characters of hexadecimal"),
         ({"product": "kiosk"}, "target: expected one of product kiosk, got till/"),
         ({"version": "2.1-beta"}, "version: expected one to four numbers"),
-        ({"settings": "{}"}, "Field required"),
+        ({"settings": "{}"}, "expected a value, got none"),
         ({"settings": "{"}, "settings: "),
     ],
 )

@@ -287,7 +287,7 @@ def test_a_contract_counts_always_by_the_store_or_by_a_calendar_of_its_own() -> 
     [
         ("version = ", "expected TOML, got "),
         ("x" * (SLA_BYTES_MAX + 1), f"expected at most {SLA_BYTES_MAX} characters, got {SLA_BYTES_MAX + 1}"),
-        ("version = 1", "default: Field required"),
+        ("version = 1", "default: expected a value, got none"),
         ("version = 2\n" + SHORT.replace("version = 1", ""), "version: "),
         (
             SHORT.replace('default = "plain"', 'default = "gold"'),
@@ -295,7 +295,7 @@ def test_a_contract_counts_always_by_the_store_or_by_a_calendar_of_its_own() -> 
         ),
         (SHORT.replace('"always"', '"weekly"'), "contract.plain.calendar: expected one of always, store, got weekly"),
         # a key that is not known, a severity that is none, a time that is none, a share of nothing
-        (SHORT + "holidays = 3", "contract.plain.holidays: Extra inputs are not permitted, got 3"),
+        (SHORT + "holidays = 3", "contract.plain.holidays: unknown key"),
         (SHORT + "[contract.plain.target.grave]\n", "contract.plain.target.grave"),
         (SHORT + "[contract.plain.target.major]\nsimple = { respond_s = 0 }", "major.simple.respond_s: .*, got 0"),
         (SHORT + "[contract.plain.target.major]\nsimple = { respond_s = inf }", "major.simple.respond_s: .*, got inf"),
@@ -322,7 +322,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_key(text: str, expected:
 
 
 def test_several_mistakes_are_counted() -> None:
-    with pytest.raises(SlaInvalid, match=r"\(and 1 more\)"):
+    with pytest.raises(SlaInvalid, match=r"default: .*; contract: "):
         parse_sla("version = 1\ndefault = 3\ncontract = 4")
 
 
@@ -333,7 +333,7 @@ def test_the_operators_file_is_read_and_named_in_errors(tmp_path: Path) -> None:
     path.write_text(SHORT, encoding="utf-8")
     assert slas.load(path) == parse_sla(SHORT)
     path.write_text("default = 3", encoding="utf-8")
-    with pytest.raises(SlaInvalid, match=r"contracts\.toml: version: Field required"):
+    with pytest.raises(SlaInvalid, match=r"contracts\.toml: version: expected a value, got none"):
         slas.load(path)
 
 

@@ -41,6 +41,12 @@ def drawn(state: str | None, due_s: float | None = None, *, done: bool = False, 
     )
 
 
+def test_a_clock_that_nobody_will_meet_any_more_has_ended() -> None:
+    ended = ring("none", opened_at=NOW, due_at=None, done_at=None, has_ended=True, now=NOW)
+    assert (ended.sign, ended.left_s) == (Sign.ENDED, None)
+    assert ENGLISH.word("clock_signs", ended.sign) == "ended"
+
+
 @pytest.mark.parametrize(
     ("state", "due_s", "sign", "gone", "left_s"),
     [
@@ -155,44 +161,44 @@ def test_evidence_of_any_shape_is_said_in_both_languages() -> None:
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("paper_end on pos_printer:1 for 60 s", "Out of paper on pos_printer:1, for 1 min by then"),
-        ("paper_end on pos_printer:1 for 1e+05 s", "Out of paper on pos_printer:1, for 1 day 3 hr by then"),
-        ("paper_end on pos_printer:1", "Out of paper on pos_printer:1"),
+        ("paper_end on pos_printer:1 for 60 s", "Out of paper on Printer 1, for 1 min by then"),
+        ("paper_end on pos_printer:1 for 1e+05 s", "Out of paper on Printer 1, for 1 day 3 hr by then"),
+        ("paper_end on pos_printer:1", "Out of paper on Printer 1"),
         (
             "silent on agent:self: still so at the end of a maintenance",
-            "Terminal is silent on agent:self: still so at the end of a maintenance",
+            "Terminal is silent on Agent: still so at the end of a maintenance",
         ),
         (
             "silent on agent:self: no outage explains it, or it outlasted one",
-            "Terminal is silent on agent:self: no outage explains it, or it outlasted one",
+            "Terminal is silent on Agent: no outage explains it, or it outlasted one",
         ),
         (
             "silent on agent:self: it stood without a ticket when judge began",
-            "Terminal is silent on agent:self: it stood without a ticket when the collector began to judge",
+            "Terminal is silent on Agent: it stood without a ticket when the collector began to judge",
         ),
         (
             "silent on agent:self proved gone by t-1 itself",
-            "Terminal is silent on agent:self: proved gone by t-1 itself",
+            "Terminal is silent on Agent: proved gone by t-1 itself",
         ),
         (
             "silent on agent:self at 9 of 12 terminals of carrier City Net, from one moment on",
-            "Terminal is silent on agent:self at 9 of 12 terminals of Carrier City Net, from one moment on",
+            "Terminal is silent on Agent at 9 of 12 terminals of Carrier City Net, from one moment on",
         ),
         (
             "silent on agent:self at 9 of 12 terminals of the fleet, from one moment on",
-            "Terminal is silent on agent:self at 9 of 12 terminals of the whole fleet, from one moment on",
+            "Terminal is silent on Agent at 9 of 12 terminals of the whole fleet, from one moment on",
         ),
         (
             "silent on agent:self proved gone by 9 terminals themselves; who is left is judged by itself",
-            "Terminal is silent on agent:self: proved gone by 9 terminals themselves; who is left is judged by itself",
+            "Terminal is silent on Agent: proved gone by 9 terminals themselves; who is left is judged by itself",
         ),
         (
             "cover_open on pos_printer:1 flaps: raised 5 times; it must be well for longer now",
-            "Cover open on pos_printer:1 flaps: it came 5 times, and must be well for longer now",
+            "Cover open on Printer 1 flaps: it came 5 times, and must be well for longer now",
         ),
         (
             "cover_open on pos_printer:1 flaps no more, after 5 raises",
-            "Cover open on pos_printer:1 flaps no more; it had come 5 times",
+            "Cover open on Printer 1 flaps no more; it had come 5 times",
         ),
         ("75% of the time to resolve is gone", "75% of the time is gone: Resolve"),
         ("stayed resolved for the policy's time", "It stayed resolved for the time that the policy sets."),

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from tillwatch_collector import files, release_files, release_keys, signing
 from tillwatch_collector.cli.options import JsonOption, now
 from tillwatch_collector.cli.output import say, say_json, say_table, warn
+from tillwatch_collector.domain import mistakes
 from tillwatch_collector.errors import CallerError
 from tillwatch_collector.release_keys import KeyUnusable
 from tillwatch_collector.release_rules import Holders, Office, ReleaseRefused
@@ -265,9 +266,7 @@ def _described(**said: object) -> Release:
     try:
         return Release.model_validate(said)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise ReleaseRefused(f"--{'.'.join(map(str, first['loc']))}: {message}, got {first['input']!r}") from None
+        raise ReleaseRefused(f"--{mistakes.told(error, 'release')}") from None
 
 
 def _passphrase(key: Path, file: Path | None, *, confirm: bool = False) -> bytes:

@@ -222,6 +222,7 @@ def ring_of(ticket: TicketView, promise: str, now: datetime) -> clock.Ring:
         opened_at=ticket.opened_at,
         due_at=ticket.respond_due_at if is_respond else ticket.resolve_due_at,
         done_at=ticket.responded_at if is_respond else ticket.resolved_at,
+        has_ended=ticket.status in {*FINAL, Status.RESOLVED},
         now=now,
     )
 

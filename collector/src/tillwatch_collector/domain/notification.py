@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tillwatch_collector.domain import mistakes
 from tillwatch_collector.domain.hours import Hours, next_opening, parse_hours
 from tillwatch_collector.domain.policy import Severity
 from tillwatch_collector.errors import HoursInvalid, RoutesInvalid
@@ -308,7 +309,7 @@ def parse_routes(text: str) -> Routes:
     try:
         return Routes.model_validate(said)
     except ValidationError as error:
-        raise RoutesInvalid(_said(error)) from None
+        raise RoutesInvalid(mistakes.told(error, "the file", secret=_SECRET)) from None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -397,11 +398,5 @@ def _check_webhook(url: str) -> None:
         raise ValueError("webhook: expected neither a user's name nor a password nor a # in it")
 
 
-def _said(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    # Where a target is meant, what came may be a URL with its secret in it.
-    short = isinstance(first["input"], str | int | float | bool) and "target" not in first["loc"]
-    got = f", got {first['input']!r:.100}" if short else ""
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}{got}{more}"
+_SECRET = frozenset({"target"})
+"""What came there may be a URL with its secret in it."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tillwatch_collector.domain import mistakes
 from tillwatch_collector.domain.condition import Holds
 from tillwatch_collector.domain.flapping import FLAP_RULE, KEPT_MAX, FlapRule
 from tillwatch_collector.errors import PolicyInvalid
@@ -146,11 +147,4 @@ def parse_policy(text: str) -> Policy:
     try:
         return Policy.model_validate(said)
     except ValidationError as error:
-        raise PolicyInvalid(_said(error)) from None
-
-
-def _said(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{key}: {first['msg']}, got {first['input']!r:.100}{more}"
+        raise PolicyInvalid(mistakes.told(error, "the file")) from None

@@ -21,6 +21,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tillwatch_collector.domain import mistakes
 from tillwatch_collector.domain.gate import GateSettings, Tally
 from tillwatch_collector.domain.window import WindowSettings
 from tillwatch_collector.errors import CallerError
@@ -252,11 +253,7 @@ def parse_settings(text: str) -> RolloutSettings:
     try:
         return RolloutSettings.model_validate_json(text, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        said = first["msg"].removeprefix("Value error, ")
-        raise RolloutRefused(f"{key}: {said}, got {first['input']!r:.100}{more}") from None
+        raise RolloutRefused(mistakes.told(error, "settings")) from None
 
 
 # --- one terminal's part

@@ -21,7 +21,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tillwatch_collector.domain import hours
+from tillwatch_collector.domain import hours, mistakes
 from tillwatch_collector.domain.hours import Hours, parse_hours
 from tillwatch_collector.domain.policy import Repair, Severity
 from tillwatch_collector.domain.ticket import Status
@@ -166,16 +166,7 @@ def parse_sla(text: str) -> SlaBook:
     except tomllib.TOMLDecodeError as error:
         raise SlaInvalid(f"expected TOML, got {error}") from None
     except ValidationError as error:
-        raise SlaInvalid(_said(error)) from None
-
-
-def _said(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    said, key = first["msg"].removeprefix("Value error, "), ".".join(str(part) for part in first["loc"])
-    if first["type"] == "value_error":
-        return f"{key}: {said}{more}" if key else f"{said}{more}"
-    return f"{key or 'the file'}: {said}, got {first['input']!r:.100}{more}"
+        raise SlaInvalid(mistakes.told(error, "the file")) from None
 
 
 # --- the clocks

@@ -110,6 +110,8 @@ def plan(rollout_id: str, selection: Selection, settings: RolloutSettings) -> Pl
 def _nobody(left_out: Mapping[str, LeftOutReason]) -> str:
     counts = Counter(left_out.values())
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    if LeftOutReason.NO_WINDOW in counts:
+        why += "; the plan's [window] and the store's opening hours say when that is"
     return f"none: {why}" if why else "none: the query chose nobody"
 
 

@@ -21,8 +21,10 @@ class Sign(StrEnum):
     BREACHED = "breached"
     PAUSED = "paused"
     DONE = "done"
+    ENDED = "ended"
+    """The ticket ended before that was done."""
     NONE = "none"
-    """Nothing is promised, or the ticket ended."""
+    """Nothing is promised."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,15 +45,16 @@ def ring(
     opened_at: datetime,
     due_at: datetime | None,
     done_at: datetime | None,
+    has_ended: bool = False,
     now: datetime,
 ) -> Ring:
-    """Draw a clock that began at `opened_at`."""
+    """Draw a clock that began at `opened_at`, of a ticket of which nothing is left to be done where it `has_ended`."""
     if done_at is not None:
         return Ring(sign=Sign.DONE, gone=LENGTH, left_s=None, due_at=None)
     if state == Sign.PAUSED:
         return Ring(sign=Sign.PAUSED, gone=0, left_s=None, due_at=None)
     if state in {None, Sign.NONE} or due_at is None:
-        return Ring(sign=Sign.NONE, gone=0, left_s=None, due_at=None)
+        return Ring(sign=Sign.ENDED if has_ended else Sign.NONE, gone=0, left_s=None, due_at=None)
     left_s = (due_at - now).total_seconds()
     return Ring(sign=Sign(state), gone=_gone(opened_at, due_at, left_s), left_s=left_s, due_at=due_at)
 
