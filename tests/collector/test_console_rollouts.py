@@ -229,7 +229,7 @@ def test_it_is_paused_resumed_and_aborted_each_with_its_reason(ann: TestClient, 
     journal = said(ann.get(f"{address}/journal").text)
     for step in ("drafted", "started", "approved", "paused", "resumed", "aborted"):
         assert step in journal
-    assert journal.count("as agreed person:ann") == 4
+    assert journal.count("as agreed Ann") == 5
 
 
 def test_what_the_machine_did_is_told_in_the_readers_words(web: Web, ann: TestClient) -> None:

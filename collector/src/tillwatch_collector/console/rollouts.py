@@ -16,9 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tillwatch_collector import plans
 from tillwatch_collector.api.problems import missing
-from tillwatch_collector.console import plan_form
+from tillwatch_collector.console import plan_form, ticket_page
 from tillwatch_collector.console.pictures import bar, progress
 from tillwatch_collector.console.reasons import told
+from tillwatch_collector.console.sharing import shared
 from tillwatch_collector.console.visit import Forbidden, Visit, visiting
 from tillwatch_collector.domain.choosing import QUERY_CHARS_MAX
 from tillwatch_collector.domain.permission import Permission
@@ -41,6 +42,7 @@ from tillwatch_collector.flows.rollouts import NAME_CHARS_MAX, REASON_CHARS_MAX
 from tillwatch_collector.release_rules import ReleasesUnusable
 from tillwatch_collector.releases import ReleaseView
 from tillwatch_collector.rollout_desk import Asked, RolloutDesk
+from tillwatch_collector.store.people import People
 from tillwatch_collector.store.queries import Paging
 from tillwatch_collector.store.rollout_queries import JobFilter, RolloutFilter, StepFilter, causes
 from tillwatch_collector.store.rollout_views import PlanView, RolloutDetail, RolloutJournalView
@@ -156,7 +158,14 @@ def _listed(visit: Visit, asked: ListAsked) -> dict[str, Any]:
         one.rollout_id: bar.segments(_overall(one.terminals, one.updated, one.bad), progress.KINDS)
         for one in page.items
     }
-    return {"rollouts": page, "asked": asked, "bars": bars, "bar_width": bar.WIDTH, "address_of": _address_of(asked)}
+    return {
+        "rollouts": page,
+        "asked": asked,
+        "bars": bars,
+        "bar_width": bar.WIDTH,
+        "address_of": _address_of(asked),
+        "person": _names(visit),
+    }
 
 
 def _overall(terminals: int, updated: int, bad: int) -> dict[str, int]:
@@ -302,7 +311,7 @@ def journal(visit: Seeing, rollout_id: RolloutId, asked: Annotated[StepsAsked, Q
         page = queries.rollout_journal(rollout_id, chosen, paging)
     written = {one.journal_id: json.dumps(one.evidence, ensure_ascii=False, indent=2) for one in page.items}
     values = {"rollout": found, "steps": page, "asked": asked, "evidence": written, "address_of": _address_of(asked)}
-    return visit.page("rollouts/journal.html", in_words=_teller(visit), **values)
+    return visit.page("rollouts/journal.html", in_words=_teller(visit), person=_names(visit), **values)
 
 
 @router.post("/{rollout_id}/steps/{step}")
@@ -353,6 +362,12 @@ def _teller(visit: Visit) -> Callable[[RolloutJournalView], str]:
     return lambda step: told(visit.words, step.actor, step.reason)
 
 
+def _names(visit: Visit) -> Callable[[str], str]:
+    """Return how whoever acted is called."""
+    people = shared(visit, "people", lambda queries: People(queries.connection).all())
+    return ticket_page.names(visit, people.value)
+
+
 def _progress(visit: Visit, rollout_id: str) -> dict[str, Any]:
     with visit.reading() as queries:
         found = queries.rollout(rollout_id)
@@ -377,6 +392,7 @@ def _progress(visit: Visit, rollout_id: str) -> dict[str, Any]:
         "causes": why,
         "steps": steps,
         "in_words": _teller(visit),
+        "person": _names(visit),
     }
 
 

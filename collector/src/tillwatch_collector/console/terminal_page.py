@@ -317,7 +317,7 @@ def befallen(
             at=fault.raised_at,
             until=fault.cleared_at,
             is_open=fault.cleared_at is None,
-            said=f"{words.word('conditions', fault.code)} · {fault.component}",
+            said=f"{words.word('conditions', fault.code)} · {words.component(fault.component)}",
         )
         for fault in story.faults(terminal_id, from_at, to_at)
     )
@@ -347,7 +347,7 @@ def _drawn(words: Texts, group: Group, points: Mapping[int, Sequence[Point]], ax
 
 def _label(words: Texts, series: KnownSeries, *, alone: bool) -> str:
     measure = words.word("measures", series.measure)
-    return measure if alone else f"{series.component} {measure}"
+    return measure if alone else f"{words.component(series.component)} {measure}"
 
 
 def _samples(points: Iterable[Point]) -> tuple[Sample, ...]:
