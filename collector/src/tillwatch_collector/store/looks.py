@@ -103,7 +103,6 @@ _LOOK = (
         .outerjoin(PRESENCE, _same_stream(PRESENCE))
     )
     .where(Among(SIGHTING.c.terminal_id))
-    .order_by(SIGHTING.c.terminal_id)
 )
 _HEARD = select(SIGHTING.c.terminal_id, SIGHTING.c.heard_at).where(Among(SIGHTING.c.terminal_id))
 _READINGS = select(LEVEL.c.terminal_id, LEVEL.c.components).where(
@@ -153,10 +152,14 @@ class Looks:
         return list(self._connection.scalars(select(SIGHTING.c.terminal_id).order_by(SIGHTING.c.terminal_id)))
 
     def look(self, terminal_ids: Collection[str]) -> list[Look]:
-        """Return what judge needs of these terminals, in their order by id."""
-        return [
+        """Return what judge needs of these terminals, in their order by id: by characters, however a database sorts.
+
+        In this order they are held, by judge and by who merges tickets (`tickets.subjects_of`).
+        """
+        looks = [
             Look._make(row) for some in these(sorted(terminal_ids)) for row in self._connection.execute(_LOOK, some)
         ]
+        return sorted(looks, key=lambda look: look.terminal_id)
 
     def readings(self, keys: Collection[StreamKey]) -> dict[str, tuple[Reading, ...]]:
         """Return the readings of these levels, by terminal."""

@@ -134,8 +134,11 @@ class People:
         row = self._connection.execute(_SIGNED_IN, {"secret_sha256": secret_sha256}).first()
         if row is None:
             return None
-        session = dict(zip(Session.__slots__, row, strict=False))
-        return Session(**session), _person(dict(zip(PERSON.c.keys(), row[len(_SESSION_COLUMNS) :], strict=True)))
+        session, person = row[: len(_SESSION_COLUMNS)], row[len(_SESSION_COLUMNS) :]
+        return (
+            Session(**dict(zip(Session.__slots__, session, strict=True))),
+            _person(dict(zip(PERSON.c.keys(), person, strict=True))),
+        )
 
     def sessions(self, person_id: str) -> tuple[Session, ...]:
         """List where somebody is signed in, the latest first."""

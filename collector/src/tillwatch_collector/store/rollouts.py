@@ -149,7 +149,7 @@ _UNSETTLED_OF_IT = select(JOB.c.rollout_id).where(_UNSETTLED, JOB.c.rollout_id =
 _TO_DRIVE = _ROLLOUTS.where(
     or_(
         *(ROLLOUT.c.state == str(state) for state in _DRIVEN),
-        or_(*(ROLLOUT.c.state == str(state) for state in ENDED)) & _UNSETTLED_OF_IT,
+        or_(*(ROLLOUT.c.state == str(state) for state in sorted(ENDED))) & _UNSETTLED_OF_IT,
     )
 ).with_for_update(of=ROLLOUT)
 """Asked with every tick, as is the next: made once. (A list after IN would be written anew each time.)"""
