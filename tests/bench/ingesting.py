@@ -91,16 +91,15 @@ def _latencies(backend: Backend, progress: Progress) -> dict[str, float]:
         stack.callback(store.close)
         probes.announce(round(FAULTS_PER_S * LATENCY_S))
         progress(0, 2, f"{backend} at {LATENCY_RATE:,}/s: settling")
-        rig.step(load, rate=LATENCY_RATE, seconds=STEP_S)
 
         def probe() -> None:
+            progress(1, 2, f"{backend} at {LATENCY_RATE:,}/s: measuring")
             failing = threading.Thread(target=lambda: tickets_ms.extend(probes.fail(store, LATENCY_S)))
             failing.start()
             probes.speak(LATENCY_S)
             failing.join()
 
-        progress(1, 2, f"{backend} at {LATENCY_RATE:,}/s: measuring")
-        step = rig.step(load, rate=LATENCY_RATE, seconds=LATENCY_S, meanwhile=probe)
+        step = rig.step(load, rate=LATENCY_RATE, seconds=LATENCY_S, rise=True, meanwhile=probe)
         progress(2, 2, f"{backend} at {LATENCY_RATE:,}/s with probes, {step.drained_s:.1f} s behind at the end")
         assert not probes.unanswered, f"{probes.unanswered} events were never acknowledged"
     return {

@@ -1,11 +1,12 @@
 """Heartbeats at a given rate from a process of its own, which is not the bottleneck of what it measures.
 
 One raw connection carries all terminals in large writes; what a broker spends on many connections is not in its figure.
-A round-robin over the terminals makes each of them beat at its interval. When the broker pushes back, TCP makes us
+A round-robin over the terminals makes each of them beat at its interval, also while the rate rises and they become
+more. When the broker pushes back, TCP makes us
 wait, and the report says how many heartbeats were due and how many were sent: what never left must not be counted.
 
-`Load` is the process as its starter sees it. The process takes one JSON object a line, `{"rate", "seconds",
-"terminals"}`, and answers each with a `Report`.
+`Load` is the process as its starter sees it. The process takes one JSON object a line, `{"rate", "seconds", "rise_s"}`,
+and answers each with a `Report`.
 """
 
 import json
@@ -71,9 +72,9 @@ class Load:
         self._process.kill()
         self._process.communicate()
 
-    def begin(self, *, rate: float, seconds: float) -> None:
-        """Send for so long; `end` waits for it."""
-        order = {"rate": rate, "seconds": seconds, "terminals": round(rate * INTERVAL_S)}
+    def begin(self, *, rate: float, seconds: float, rise_s: float = 0.0) -> None:
+        """Send for so long, from the rate of the order before on for `rise_s` ever more; `end` waits for it."""
+        order = {"rate": rate, "seconds": seconds, "rise_s": rise_s}
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -84,6 +85,25 @@ class Load:
         line = self._process.stdout.readline()
         assert line, f"the load generator ended with {self._process.wait()}"
         return Report(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """A rate that rises evenly from one to another, and stays there."""
+
+    from_rate: float
+    to_rate: float
+    seconds: float
+
+    def rate(self, at_s: float) -> float:
+        """How many a second at a time."""
+        share = min(1.0, at_s / self.seconds) if self.seconds else 1.0
+        return self.from_rate + share * (self.to_rate - self.from_rate)
+
+    def due(self, at_s: float) -> float:
+        """How many until a time."""
+        rising_s = min(at_s, self.seconds)
+        return (self.from_rate + self.rate(rising_s)) / 2 * rising_s + self.to_rate * (at_s - rising_s)
 
 
 class Sender:
@@ -98,19 +118,22 @@ class Sender:
         self._events = 0
         self._next = 0
         """The terminal whose turn it is."""
+        self._rate = 0.0
 
-    def send(self, rate: float, seconds: float, terminals: int) -> Report:
+    def send(self, rate: float, seconds: float, rise_s: float) -> Report:
         """Send what is due, until the time is over."""
         events, cpu_s, began_s = self._events, _cpu_s(), time.monotonic()
-        sent, due_last = 0, round(rate * seconds)
+        rise = Rise(self._rate, rate, rise_s)
+        sent, due_last = 0, round(rise.due(seconds))
         while sent < due_last and (elapsed_s := time.monotonic() - began_s) < seconds + CHUNK_S:
-            due = min(due_last, int(elapsed_s * rate), sent + CHUNK_FRAMES_MAX)
+            due = min(due_last, int(rise.due(elapsed_s)), sent + CHUNK_FRAMES_MAX)
             if due == sent:
                 time.sleep(CHUNK_S)
                 continue
-            self._socket.sendall(b"".join(self._chunk(due - sent, terminals)))
+            self._socket.sendall(b"".join(self._chunk(due - sent, max(1, round(rise.rate(elapsed_s) * INTERVAL_S)))))
             self._discard()
             sent = due
+        self._rate = rate
         return Report(
             rate=rate,
             seconds=time.monotonic() - began_s,

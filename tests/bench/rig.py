@@ -25,8 +25,12 @@ DRAIN_S = 2.0
 STALLED_S = 10.0
 """A backlog of which nothing is committed for so long is no backlog: what is missing is lost."""
 
-MEET_S = 10.0
-"""Two beats of every terminal before a rate is judged."""
+RISE_PER_S = 100.0
+"""How fast a rate rises, in heartbeats a second each second, to one that is judged: whoever is new costs several times
+what an ordinary heartbeat does, and so does judge's first look at it."""
+
+SETTLE_S = 10.0
+"""Two beats of every terminal at that rate, before it is judged."""
 
 GIVE_UP_S = 60.0
 """For a backlog to end."""
@@ -71,6 +75,7 @@ class Rig:
         self._tables = f'[broker]\nhost = "{self.broker.host}"\nport = {self.broker.port}\n'
         self._judge = judge
         self._roles = roles
+        self._rate = 0.0
         self.processes: list[Collector] = []
 
     def __enter__(self) -> Self:
@@ -101,17 +106,33 @@ class Rig:
         """The first of its processes, which serves pages where one does all."""
         return self.processes[0]
 
-    def step(self, load: Load, *, rate: float, seconds: float, meanwhile: Callable[[], None] | None = None) -> Step:
-        """Send at one rate, do something meanwhile, and see what became of it."""
-        before, cpu_s = self.committed(), self.cpu_s()
-        load.begin(rate=rate, seconds=seconds)
+    def step(
+        self,
+        load: Load,
+        *,
+        rate: float,
+        seconds: float,
+        rise: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Step:
+        """Send at one rate, do something meanwhile, and see what became of it.
+
+        With a `rise` the rate rises first, and all settle; then CPU counts. No break is between: a fleet takes none,
+        and after one everybody would be late.
+        """
+        before = self.committed()
+        rise_s = abs(rate - self._rate) / RISE_PER_S if rise else 0.0
+        ahead_s = rise_s + SETTLE_S if rise else 0.0
+        load.begin(rate=rate, seconds=ahead_s + seconds, rise_s=rise_s)
+        self._rate = rate
+        time.sleep(ahead_s)
+        met, cpu_s = self.committed() if rise else before, self.cpu_s()
         if meanwhile:
             meanwhile()
         report = load.end()
         drained_s, committed = self._drained(before + report.heartbeats)
-        spent_us = [
-            (after - was) / max(report.heartbeats, 1) * 1e6 for was, after in zip(cpu_s, self.cpu_s(), strict=True)
-        ]
+        counted = max(before + report.heartbeats - met, 1)
+        spent_us = [(after - was) / counted * 1e6 for was, after in zip(cpu_s, self.cpu_s(), strict=True)]
         return Step(
             report=report,
             committed=committed - before,
@@ -155,14 +176,10 @@ class Rig:
 def sustained(
     rig: Rig, load: Load, rates: Sequence[float], seconds: float, said: Callable[[Step], None]
 ) -> Step | None:
-    """Go up the rates; return what the last one showed that was sustained.
-
-    Each begins with everyone met and nothing waiting: a terminal's first heartbeat costs several times an ordinary one.
-    """
+    """Go up the rates; return what the last one showed that was sustained: nothing lost or waiting at its end."""
     best: Step | None = None
     for rate in rates:
-        rig.step(load, rate=rate, seconds=MEET_S)
-        step = rig.step(load, rate=rate, seconds=seconds)
+        step = rig.step(load, rate=rate, seconds=seconds, rise=True)
         said(step)
         if not step.sustained:
             break

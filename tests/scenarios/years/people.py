@@ -28,6 +28,7 @@ from tillwatch_collector.domain.notification import Route, Routes
 from tillwatch_collector.domain.ticket import FINAL, Action, Origin, PendingOn, RepairMode, Status, actions_of
 from tillwatch_collector.flows import notices
 from tillwatch_collector.flows.changes import Move, TicketChange
+from tillwatch_collector.flows.inventory import put_terminal
 from tillwatch_collector.flows.tickets import Report
 from tillwatch_collector.metrics import Metrics
 from tillwatch_collector.notifiers import Letter
@@ -229,10 +230,10 @@ class People:
         def turn() -> None:
             self.wake()
             with self.store.transaction() as repository:
-                inventory = Inventory(repository.connection)
-                known = inventory.terminal(terminal_id)
+                known = Inventory(repository.connection).terminal(terminal_id)
                 assert known is not None
-                inventory.put_terminal(known.model_copy(update={"life_cycle": life_cycle}), self.clock.now)
+                turned = known.model_copy(update={"life_cycle": life_cycle})
+                put_terminal(repository, turned, actor=ANN, now=self.clock.now)
 
         self.clock.call_at(at_s, turn)
 

@@ -30,6 +30,7 @@ from tests.scenarios.years.story import DAY_S, Cause, End, Kind, Run, YearStory,
 from tillwatch_collector import policies
 from tillwatch_collector.domain.inventory import LifeCycle
 from tillwatch_collector.domain.maintenance import Maintenance, Scope
+from tillwatch_collector.flows.inventory import put_terminal
 from tillwatch_collector.flows.judge import JudgeSettings
 from tillwatch_collector.store.inventory import Inventory
 from tillwatch_collector.store.session import Store
@@ -188,8 +189,8 @@ class YearWorld:
             self.clock.call_at(start_s, lambda: self._look_at(cause.terminals))
             return
         (terminal_id,) = cause.terminals
-        self.clock.call_at(start_s - ENTERED_S, lambda: self._turn(terminal_id, "in_repair"))
-        self.clock.call_at(end_s + ENTERED_S, lambda: self._turn(terminal_id, "live"))
+        self.clock.call_at(start_s - ENTERED_S, lambda: self._turn(terminal_id, LifeCycle.IN_REPAIR))
+        self.clock.call_at(end_s + ENTERED_S, lambda: self._turn(terminal_id, LifeCycle.LIVE))
 
     def _maintain(self, cause: Cause) -> None:
         maintenance = Maintenance(
@@ -210,13 +211,14 @@ class YearWorld:
             repository.facts.mark(terminal_ids)
         self.process.nudge()
 
-    def _turn(self, terminal_id: str, life_cycle: str) -> None:
+    def _turn(self, terminal_id: str, life_cycle: LifeCycle) -> None:
         self.process.wake()
         with self.store.transaction() as repository:
-            inventory = Inventory(repository.connection)
-            known = inventory.terminal(terminal_id)
+            known = Inventory(repository.connection).terminal(terminal_id)
             assert known is not None
-            inventory.put_terminal(known.model_copy(update={"life_cycle": LifeCycle(life_cycle)}), self.clock.now)
+            # As people enter it: judge is to look at it at once, not when it happens to.
+            turned = known.model_copy(update={"life_cycle": life_cycle})
+            put_terminal(repository, turned, actor=PERSON, now=self.clock.now)
 
     def _schedule_run(self, terminal: Sleeper, run: Run) -> None:
         ends: dict[End, Callable[[], None]] = {

@@ -270,7 +270,7 @@ class Judge:
             self._keep_booked(repository, now)
         turned = self._turns.take_due(now.timestamp(), looks_max)
         looks = repository.looks.look({*marked, *turned, *due})
-        readings = repository.looks.readings(self._to_read(looks, set(marked)))
+        readings = repository.looks.readings(self._to_read(looks))
         if looks:
             sitting.read(looks, readings, self._maintenance)
         cases = [
@@ -307,15 +307,19 @@ class Judge:
         """Whether it is time for its clock, and for what its readings tell that wakes nobody: where it lies."""
         return self.listening.listened_s - terminal.looked_s >= self._settings.idle_look_s
 
-    def _to_read(self, looks: Sequence[Look], marked: Collection[str]) -> list[tuple[str, str]]:
+    def _to_read(self, looks: Sequence[Look]) -> list[tuple[str, str]]:
         """Return the levels whose readings changed, were not judged yet or lately, or have a condition to follow."""
         wanted = []
         for look in looks:
             terminal = self._terminals.get(look.terminal_id)
-            known = terminal is not None and not (terminal.unread or terminal.followed or self._is_idle(terminal))
-            if look.stream_id is not None and (look.terminal_id in marked or not known):
+            if look.stream_id is not None and (terminal is None or self._is_unread(terminal, look)):
                 wanted.append((look.terminal_id, look.stream_id))
         return wanted
+
+    def _is_unread(self, terminal: Terminal, look: Look) -> bool:
+        if terminal.unread or terminal.followed or self._is_idle(terminal):
+            return True
+        return terminal.content != look.content
 
     def _report_restored(self, repository: Repository, now: datetime) -> list[TicketChange]:
         if self._told is None:

@@ -63,13 +63,16 @@ class Terminal:
     clock: clock_offset.Clock = field(default_factory=clock_offset.Clock)
     offset_kept_s: float | None = None
     """How far its clock is ahead, as the row says."""
+    content: tuple[str | None, ...] = ()
+    """Of the look at which its readings were last read."""
     serials: Told | None = None
     """As its readings told last."""
     nodes: tuple[Node, ...] = ()
     """Where it lies beside what the inventory knows, as its readings told last."""
 
-    def read(self, readings: Sequence[Reading], serials: Told) -> None:
+    def read(self, look: Look, readings: Sequence[Reading], serials: Told) -> None:
         """Remember what seldom changes."""
+        self.content = look.content
         self.serials = serials
         self.nodes = places_of(Placed(), readings)
 

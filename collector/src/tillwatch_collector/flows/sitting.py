@@ -248,7 +248,7 @@ class Sitting:
     def _take_in(self, terminal: Terminal, look: Look, readings: Sequence[Reading] | None) -> None:
         """Remember what seldom changes, and how far the terminal's clock is ahead."""
         if readings is not None:
-            terminal.read(readings, swap.told(readings))
+            terminal.read(look, readings, swap.told(readings))
         if look.level_sent_at is not None and look.level_received_at is not None:
             terminal.clock = clock_offset.heard(terminal.clock, look.level_sent_at, look.level_received_at)
 

@@ -39,6 +39,7 @@ class Look(NamedTuple):
     agent_version: str | None
     level_sent_at: datetime | None
     level_received_at: datetime | None
+    judged_digest: str | None
     presence_boot_epoch: int | None
     presence_connection_no: int | None
     presence_state: str | None
@@ -58,6 +59,11 @@ class Look(NamedTuple):
         if self.presence_boot_epoch is None or self.presence_connection_no is None:
             return None
         return self.presence_boot_epoch, self.presence_connection_no
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """What changes when its readings, or its place and its number in the inventory, say something else to judge."""
+        return (*self[1:8], self.stream_id, self.judged_digest)
 
     @property
     def beat(self) -> str:
@@ -90,6 +96,7 @@ _LOOK = (
         LEVEL.c.agent_version,
         LEVEL.c.sent_at,
         LEVEL.c.received_at,
+        LEVEL.c.judged_digest,
         PRESENCE.c.boot_epoch,
         PRESENCE.c.connection_no,
         PRESENCE.c.state,
