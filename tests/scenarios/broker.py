@@ -11,6 +11,7 @@ connection: clean sessions only.
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from itertools import count
 from random import Random
 from typing import Protocol
@@ -258,6 +259,7 @@ def _is_open(wanted: str) -> bool:
     return "+" in wanted or "#" in wanted
 
 
+@lru_cache(maxsize=10_000)
 def matches(wanted: str, topic: str) -> bool:
     """Whether a topic lies under a filter (MQTT 3.1.1, 4.7); `#` stands for the rest, `+` for one level."""
     filter_levels, levels = wanted.split("/"), topic.split("/")
