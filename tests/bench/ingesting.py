@@ -50,8 +50,9 @@ def ingest_rate(backend: Backend, progress: Progress) -> dict[str, float]:
 
 def latency(progress: Progress) -> dict[str, float]:
     """Publish what a fleet has that speaks so fast, PostgreSQL; and SQLite beside it, which is at its limit there."""
-    alone = _latencies("sqlite", progress)
-    return _latencies("postgresql", progress) | {
+    alone = _latencies("sqlite", ALONE, progress)
+    tried = [_latencies("postgresql", roles, progress) for roles in ARRANGEMENTS["postgresql"]]
+    return min(tried, key=lambda one: one["fault_to_ticket_p99_ms"]) | {
         "ingest_sqlite_p99_ms": alone["ingest_p99_ms"],
         "fault_to_ticket_sqlite_p99_ms": alone["fault_to_ticket_p99_ms"],
     }
@@ -77,13 +78,12 @@ def _told(what: str, step: Step) -> str:
     )
 
 
-def _latencies(backend: Backend, progress: Progress) -> dict[str, float]:
+def _latencies(backend: Backend, roles: Sequence[str], progress: Progress) -> dict[str, float]:
     tickets_ms: list[float] = []
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
         policy = folder / "policy.toml"
         policy.write_text(_without_holds())
-        roles = ARRANGEMENTS[backend][-1]
         rig = stack.enter_context(Rig(folder, backend, roles=roles, judge=f'policy_file = "{policy}"\n'))
         load = stack.enter_context(rig.load(SEED))
         probes = stack.enter_context(Probes(rig.broker.host, rig.broker.port))
@@ -103,6 +103,7 @@ def _latencies(backend: Backend, progress: Progress) -> dict[str, float]:
         progress(2, 2, f"{backend} at {LATENCY_RATE:,}/s with probes, {step.drained_s:.1f} s behind at the end")
         assert not probes.unanswered, f"{probes.unanswered} events were never acknowledged"
     return {
+        "latency_processes": len(roles),
         "ingest_p50_ms": round(percentile(probes.acknowledged_ms, 0.5)),
         "ingest_p99_ms": round(percentile(probes.acknowledged_ms, 0.99)),
         "fault_to_ticket_p50_ms": round(percentile(tickets_ms, 0.5)),
@@ -177,8 +178,9 @@ EXPERIMENTS = (
                 unit="ms",
                 aim=None,
                 says=f"from an event's publish to its acknowledgement after the commit at {LATENCY_RATE:,}/s, "
-                "into PostgreSQL by three processes",
+                "into PostgreSQL by the arrangement whose tickets are sooner",
             ),
+            Figure(name="latency_processes", unit="processes", aim=None, says="of the collector there: 1 or 3"),
             Figure(name="ingest_p99_ms", unit="ms", aim=None, says="the same for the slowest of a hundred"),
             Figure(
                 name="fault_to_ticket_p50_ms",

@@ -84,6 +84,12 @@ class Shop:
                 self.judge.listening = self.judge.listening.canary_returned(at(self.now_s - 1), at(self.now_s))
             self.tick()
 
+    def listen_until(self, end_s: float) -> None:
+        """Pass the time and hear canaries, while nobody ticks."""
+        while self.now_s < end_s:
+            self.now_s += self.settings.canary_s
+            self.judge.listening = self.judge.listening.canary_returned(at(self.now_s - 1), at(self.now_s))
+
     def beat(self, beats: Iterable[Heartbeat], *, every_s: float = 60) -> None:
         """Hear heartbeats, a promised interval apart."""
         for one in beats:

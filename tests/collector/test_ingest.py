@@ -16,6 +16,7 @@ from tests.scenarios.dump import facts_of
 from tillwatch_collector.domain.stream import RANGES_ABOVE_PREFIX_MAX
 from tillwatch_collector.flows import dispatch
 from tillwatch_collector.flows.ingest import Delivery, IngestEffects, ingest
+from tillwatch_collector.store.judgements import Standing
 from tillwatch_collector.store.session import Store
 from tillwatch_collector.store.tables import Table
 from tillwatch_protocol import codec, topics
@@ -120,6 +121,19 @@ def test_who_may_have_been_missed_is_marked_when_it_is_heard(store: Store) -> No
     assert take(store, heartbeat(2), after_s=60).marked == frozenset()
     assert take(store, heartbeat(3), after_s=123).marked == frozenset(), "within the grace nobody is missed"
     assert take(store, heartbeat(4), after_s=187).marked == {"till-1"}
+
+
+@pytest.mark.parametrize(
+    ("judged", "looked_at"), [("online", False), ("late", True), ("silent", True), ("off", True), ("unknown", True)]
+)
+def test_of_those_who_were_late_judge_looks_at_whom_it_missed(store: Store, judged: str, looked_at: bool) -> None:
+    """When all are late, because we are, to look at each would keep us behind."""
+    take(store, heartbeat(1))
+    with store.transaction() as repository:
+        repository.judgements.save_standings([Standing("till-1", judged, "heard", at(0))])
+        repository.looks.take_marked(100)
+    take(store, heartbeat(2), after_s=600)
+    assert marks(store) == (["till-1"] if looked_at else [])
 
 
 def test_a_terminal_nobody_knows_is_kept_unassigned(store: Store) -> None:
@@ -265,7 +279,7 @@ def test_an_event_keeps_its_job(store: Store) -> None:
         ([offline("stopping"), offline()], (1, 1, "offline", "stopping")),
     ],
 )
-def test_the_newest_presence_of_a_stream(new_store: NewStore, messages: list[Message], kept: tuple[Any, ...]) -> None:
+def test_the_newest_judgedof_a_stream(new_store: NewStore, messages: list[Message], kept: tuple[Any, ...]) -> None:
     for order in permutations(messages):
         store = new_store()
         for message in order:
@@ -273,7 +287,7 @@ def test_the_newest_presence_of_a_stream(new_store: NewStore, messages: list[Mes
         assert rows(store, "SELECT boot_epoch, connection_no, state, reason FROM presence") == [kept]
 
 
-def test_a_presence_that_is_news_marks_the_terminal(store: Store) -> None:
+def test_a_judgedthat_is_news_marks_the_terminal(store: Store) -> None:
     take(store, heartbeat(1))
     assert take(store, offline()).marked == {"till-1"}
     marks(store)

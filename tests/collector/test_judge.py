@@ -87,6 +87,18 @@ def test_who_comes_back_is_seen_at_the_next_tick(shop: Shop) -> None:
     assert shop.state == "online"
 
 
+def test_whom_a_late_tick_missed_while_their_heartbeat_was_being_written_is_seen_within_an_interval(shop: Shop) -> None:
+    shop.beat(beats(1, 1))
+    shop.listen_until(400)
+    shop.tick()
+    assert shop.states[-2:] == [("till-1", "online", "heard"), ("till-1", "silent", "missed_three")]
+    shop.take(heartbeat(2))
+    with shop.store.transaction() as repository:
+        repository.looks.take_marked(100)  # as if it was written beside that tick, before anybody was missed
+    shop.until(shop.now_s + 60)
+    assert shop.state == "online"
+
+
 def test_a_will_of_the_current_connection_shortens_the_wait(shop: Shop) -> None:
     shop.beat(beats(1, 2))
     shop.take(offline())

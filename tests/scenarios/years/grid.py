@@ -1,7 +1,8 @@
 """Moments that two ways of reaching them agree on to the last bit.
 
 What repeats (a tick of the core, a look of the probes, a round of the collector) happens on a grid of binary fractions,
-where sums of a year are exact; what the story wants happens half a step beside it, so that no two of them meet.
+where sums of a year are exact; what the story wants happens half a step beside it, and the collector's rounds, which
+begin when the story wants, a quarter of a step after that, so that no two of them meet.
 """
 
 import math
@@ -10,6 +11,8 @@ from tillwatch_simulator.link import Connection, Fate, Link, Way
 
 STEP_S = 2.0**-10
 BESIDE_S = STEP_S / 2
+APART_S = STEP_S / 4
+"""How much later than the story wants the collector starts: its rounds meet nothing of the story, either."""
 
 
 def grid_s(at_s: float) -> float:

@@ -21,7 +21,7 @@ from tests.scenarios.story import Story
 from tests.scenarios.watcher import Watcher, Watchers
 from tests.scenarios.world import Tracer
 from tests.scenarios.years import fleet, foresight
-from tests.scenarios.years.grid import BESIDE_S, STEP_S, EvenLink
+from tests.scenarios.years.grid import APART_S, BESIDE_S, STEP_S, EvenLink
 from tests.scenarios.years.record import Record
 from tests.scenarios.years.rounds import CANARY_S, ROUND_S, Rounds
 from tests.scenarios.years.sleeper import Sleeper
@@ -153,7 +153,7 @@ class YearWorld:
         call_at, process = self.clock.call_at, self.process
         process.wake_terminals = self._wake_terminals
         process.round_begins, process.round_ended = self._wake_looked_at, self._let_sleep
-        call_at(BESIDE_S, self._start)
+        call_at(BESIDE_S + APART_S, self._start)
         for cause in self.story.of(Kind.BROKER, Kind.COLLECTOR, Kind.BLIND):
             self._schedule_trouble(cause)
         for cause in self.story.of(Kind.REPAIR, Kind.MAINTENANCE):
@@ -173,7 +173,7 @@ class YearWorld:
         start_s, end_s = cause.span.start_s, cause.span.end_s
         if cause.kind is Kind.COLLECTOR:
             self.clock.call_at(start_s, self.process.kill)
-            self.clock.call_at(end_s, self._start)
+            self.clock.call_at(end_s + APART_S, self._start)
             return
         self.clock.call_at(start_s, lambda: self.process.wake(end_s))
         if cause.kind is Kind.BROKER:

@@ -70,6 +70,8 @@ class Tally:
     levels: list[NewLevel] = field(default_factory=list)
     """The newest heartbeats that were written."""
     marked: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
+    """Heard again after so long that judge may have missed them."""
     acks: dict[StreamKey, int] = field(default_factory=dict)
     epoch_seen_max: int = 0
     refusals: list[Refusal] = field(default_factory=list)
@@ -161,6 +163,7 @@ class Fold:
         """Write what changed, and remember it."""
         facts, memory = self._facts, self._memory
         facts.save_sightings(self._sightings, self.tally.marked)
+        self.tally.marked |= facts.mark_missed(self.tally.late - self.tally.marked)
         facts.save_streams(dict(sorted(self._streams_changed.items())))
         self.tally.levels = list(self._levels.values())
         facts.save_levels(self.tally.levels)
@@ -172,10 +175,12 @@ class Fold:
             memory.keep(terminal_id, sighting, self._streams[terminal_id])
 
     def _hear(self, terminal_id: str, at: datetime) -> None:
-        """Whoever may have been missed by now is looked at."""
+        """Whoever is new is looked at, and who may have been missed by now, if judge has noticed."""
         before = self._sightings[terminal_id]
-        if before.stream_id is None or (at - before.heard_at).total_seconds() > self._patience_s(before, terminal_id):
+        if before.stream_id is None:
             self.tally.marked.add(terminal_id)
+        elif (at - before.heard_at).total_seconds() > self._patience_s(before, terminal_id):
+            self.tally.late.add(terminal_id)
         self._sightings[terminal_id] = heard(before, at)
 
     def _patience_s(self, sighting: Sighting, terminal_id: str) -> float:

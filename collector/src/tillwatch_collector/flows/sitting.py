@@ -49,6 +49,10 @@ OFFSET_STEP_S = 1.0
 NEXT_PROOF_S = 0.001
 """Beyond what was listened to: due as soon as more is."""
 
+AGAIN_INTERVALS = 1
+"""Who has just been missed is looked at again so much later, once: a heartbeat that was being written in that moment
+did not find them missed (`Facts.mark_missed`)."""
+
 OPENING_HOURS = "opening_hours"
 
 
@@ -127,6 +131,8 @@ class Sitting:
         self._conditions: list[KeptCondition] = []
         self._cleared: set[ConditionKey] = set()
         self._learned: dict[str, str] = {}
+        self._missed: set[str] = set()
+        """Who was online until now."""
         self.tickets: list[TicketChange] = []
         self.spread: set[int] = set()
         """Tickets of outages that have hit another store."""
@@ -204,8 +210,11 @@ class Sitting:
         dues = [case.verdict.due_s, *(self._follow(case, key, case.said[key]) for key in known_first)]
         for key in sorted(terminal.flaps.keys() - case.said.keys()):
             self._count_flaps(case, key, ())
+        interval_s = case.look.interval_s or self._settings.interval_default_s
+        if case.look.terminal_id in self._missed:
+            dues.append(self._now_s + AGAIN_INTERVALS * interval_s)
         quiet = not (terminal.unread or terminal.followed or case.offline)
-        terminal.calm_interval_s = (case.look.interval_s or self._settings.interval_default_s) if quiet else None
+        terminal.calm_interval_s = interval_s if quiet else None
         idle_s = self._now_s + self._settings.idle_look_s
         return Again(
             due_s=min((due_s for due_s in dues if due_s is not None), default=idle_s),
@@ -306,6 +315,8 @@ class Sitting:
             )
             self.presences.append(change)
             terminal.since = self._now
+            if change.before == State.ONLINE:
+                self._missed.add(look.terminal_id)
         terminal.state, terminal.reason, terminal.offset_kept_s = verdict.state, verdict.reason, offset_s
         since = terminal.since or self._now
         standing = Standing(look.terminal_id, str(verdict.state), str(verdict.reason), since, offset_s)

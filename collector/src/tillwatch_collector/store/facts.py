@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, tuple_, update
 
 from tillwatch_collector.domain.command import Outcome
 from tillwatch_collector.domain.identity import Sighting
 from tillwatch_collector.domain.level import Beat, LevelHead, PresenceHead
+from tillwatch_collector.domain.presence import State
 from tillwatch_collector.domain.ranges import Ranges, union
 from tillwatch_collector.domain.stream import StreamLedger
 from tillwatch_collector.store import bulk, tables
@@ -37,6 +38,7 @@ LEVEL = table_of(tables.LevelRow)
 PRESENCE = table_of(tables.PresenceRow)
 SIGHTING = table_of(tables.SightingRow)
 QUARANTINE = table_of(tables.QuarantineRow)
+STANDING = table_of(tables.StandingRow)
 
 _SIGHTING_NAMES = Sighting._fields
 _PRESENCE_NAMES = PresenceHead._fields
@@ -85,6 +87,9 @@ _ANSWER = update(COMMAND).where(
 )
 """Whoever asked finds the answer; one to a command that this database does not know changes nothing."""
 _MARK = update(SIGHTING).where(SIGHTING.c.terminal_id.in_(select(_TO_MARK.c.terminal_id))).values(marked=True)
+_MARK_MISSED = _MARK.where(
+    ~exists().where(STANDING.c.terminal_id == SIGHTING.c.terminal_id, STANDING.c.presence == State.ONLINE)
+).returning(SIGHTING.c.terminal_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,6 +305,18 @@ class Facts:
         """Have judge look at these terminals again: their level, their store or their life cycle changed."""
         for some in these(sorted(terminal_ids)):
             self._connection.execute(_MARK, some)
+
+    def mark_missed(self, terminal_ids: Collection[str]) -> set[str]:
+        """Have judge look at those of them again that it holds for anything but online; returns them.
+
+        Of the others it has not noticed that they were late: to look at them would cost most when all are, because we
+        are. Whom it misses in this moment it looks at again by itself (`flows.sitting`, `AGAIN_INTERVALS`).
+        """
+        return {
+            terminal_id
+            for some in these(sorted(terminal_ids))
+            for terminal_id in self._connection.scalars(_MARK_MISSED, some)
+        }
 
 
 def _stream_facts(row: Any) -> StreamFacts:
