@@ -102,6 +102,17 @@ def test_no_route_answers_without_a_token_that_may(served: Web, method: str, pat
 
 
 @pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/metrics", "/api/v1/fleet", "/signin", "/", "/api/v1/nothing"]
+)
+def test_whoever_asks_for_the_head_is_answered_as_for_the_whole_without_a_body(served: Web, path: str) -> None:
+    client = served.client(Scope.READ)
+    whole = client.get(path, follow_redirects=False)
+    head = client.head(path, follow_redirects=False)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers.get("content-type") == whole.headers.get("content-type")
+
+
+@pytest.mark.parametrize(
     "path", ["/api/v1/anything", "/docs", "/redoc", "/api/v2/terminals", "/signin/x", "/console.css"]
 )
 def test_a_path_that_nobody_thought_of_is_closed(served: Web, path: str) -> None:

@@ -36,6 +36,9 @@ PROGRAMS = frozenset({"/metrics", "/readyz", "/healthz", "/openapi.json"})
 PROGRAMS_BELOW = ("/api/", "/tuf/")
 """What only programs ask for: they are told as a program is, whatever they accept."""
 
+ANSWERS_HEAD_BELOW = ("/tuf/",)
+"""What knows HEAD itself, and so need not read a file of which only the size is asked."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _OWN_SITES = frozenset({"none", "same-origin"})
@@ -130,6 +133,9 @@ class Gate:
             if refusal is not None:
                 await refusal(scope, receive, _with_headers(send))
                 return
+        if scope["method"] == "HEAD" and not scope["path"].startswith(ANSWERS_HEAD_BELOW):
+            # Whoever only asks whether all is well is answered as GET would be (RFC 9110, 9.3.2); no route need say so.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._app(scope, receive, _with_headers(send))
 
     async def _check_host(self, _scope: Scope, headers: Headers) -> ASGIApp | None:
@@ -191,5 +197,12 @@ def _with_headers(send: Send) -> Send:
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
+
+    return sending
+
+
+def _without_body(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
     return sending
