@@ -17,7 +17,7 @@ from tillwatch_collector.store.session import Store
 
 SEED = 20261121
 STEP_S = 15.0
-COARSE = tuple(range(2_000, 18_001, 2_000))
+COARSE = tuple(range(4_000, 18_001, 2_000))
 FINE = (500, 1_000, 1_500)
 """Above the last of the coarse rates that was sustained."""
 
