@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tillwatch_collector.console.pictures import plot
@@ -197,6 +197,9 @@ def test_in_figures_each_part_of_the_span_has_its_mean_or_says_that_there_is_non
 VALUES = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@example([(0, 0.0, 0.0, 4.896165727310997e-128)], UTC)
+@example([(0, 4.896165727310997e-128, 4.896165727310997e-128, 4.896165727310997e-128)], UTC)
+@example([(0, 5e-324, 0.0, 0.0)], UTC)
 @given(
     st.lists(st.tuples(st.integers(0, 3_599), VALUES, VALUES, VALUES), max_size=40, unique_by=lambda one: one[0]),
     st.sampled_from([UTC, SHANGHAI, BERLIN]),

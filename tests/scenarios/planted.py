@@ -154,7 +154,7 @@ PLANTED = (
     Mistake(name="retained presence decides", plant=_retained_decides, seed=8),
     Mistake(name="blind time counts toward silence", plant=_blind_time_counts, seed=4),
     Mistake(name="timers go on after a broker's restart", plant=_timers_go_on, seed=3),
-    Mistake(name="an unknown reading clears", plant=_unknown_clears, seed=4),
+    Mistake(name="an unknown reading clears", plant=_unknown_clears, seed=18),
     Mistake(name="boot_epoch is ignored", plant=_ignore_boot_epoch),
     Mistake(name="dropped ranges are not declared", plant=_drop_without_a_word, seed=2),
 )

@@ -30,6 +30,8 @@ _TIMES_AIM = 8
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 _GREATEST = 1e15
 """A value beyond it is a mistake or an attack, and is drawn at the edge."""
+_NOTHING = 1e-9
+"""Below it all of them are drawn as nothing: no mark of a scale tells them apart."""
 _FLAT = 1e-9
 """A swing below this share of its value is none."""
 
@@ -280,7 +282,9 @@ def _value_ticks(samples: Sequence[Sample]) -> list[float]:
     least = min(0.0, min((sample.min for sample in samples), default=0.0))
     greatest = max((sample.max for sample in samples), default=1.0)
     span, size = greatest - least, max(abs(least), abs(greatest))
-    step = _round_step(span if span > _FLAT * size else size or 1.0)
+    if size < _NOTHING:
+        span = size = 1.0
+    step = _round_step(span if span > _FLAT * size else size)
     first = math.floor(least / step)
     last = max(math.ceil(greatest / step), first + 1)
     return [round(number * step, 10) for number in range(first, last + 1)]
