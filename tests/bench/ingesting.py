@@ -98,7 +98,7 @@ def _latencies(backend: Backend, roles: Sequence[str], progress: Progress) -> di
             probes.speak(LATENCY_S)
             failing.join()
 
-        step = rig.step(load, rate=LATENCY_RATE, seconds=LATENCY_S, rise=True, meanwhile=probe)
+        step = rig.step(load, rate=LATENCY_RATE, seconds=LATENCY_S, meanwhile=probe)
         progress(2, 2, f"{backend} at {LATENCY_RATE:,}/s with probes, {step.drained_s:.1f} s behind at the end")
         assert not probes.unanswered, f"{probes.unanswered} events were never acknowledged"
     return {

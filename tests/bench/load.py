@@ -72,7 +72,7 @@ class Load:
         self._process.kill()
         self._process.communicate()
 
-    def begin(self, *, rate: float, seconds: float, rise_s: float = 0.0) -> None:
+    def begin(self, *, rate: float, seconds: float, rise_s: float) -> None:
         """Send for so long, from the rate of the order before on for `rise_s` ever more; `end` waits for it."""
         order = {"rate": rate, "seconds": seconds, "rise_s": rise_s}
         assert self._process.stdin

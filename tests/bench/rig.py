@@ -112,21 +112,19 @@ class Rig:
         *,
         rate: float,
         seconds: float,
-        rise: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> Step:
-        """Send at one rate, do something meanwhile, and see what became of it.
+        """Let the rate rise and all settle; then send at it, do something meanwhile, and see what became of it.
 
-        With a `rise` the rate rises first, and all settle; then CPU counts. No break is between: a fleet takes none,
-        and after one everybody would be late.
+        No break is between: a fleet takes none, and after one everybody would be late. CPU counts from then on.
         """
         before = self.committed()
-        rise_s = abs(rate - self._rate) / RISE_PER_S if rise else 0.0
-        ahead_s = rise_s + SETTLE_S if rise else 0.0
+        rise_s = abs(rate - self._rate) / RISE_PER_S
+        ahead_s = rise_s + SETTLE_S
         load.begin(rate=rate, seconds=ahead_s + seconds, rise_s=rise_s)
         self._rate = rate
         time.sleep(ahead_s)
-        met, cpu_s = self.committed() if rise else before, self.cpu_s()
+        met, cpu_s = self.committed(), self.cpu_s()
         if meanwhile:
             meanwhile()
         report = load.end()
@@ -179,7 +177,7 @@ def sustained(
     """Go up the rates; return what the last one showed that was sustained: nothing lost or waiting at its end."""
     best: Step | None = None
     for rate in rates:
-        step = rig.step(load, rate=rate, seconds=seconds, rise=True)
+        step = rig.step(load, rate=rate, seconds=seconds)
         said(step)
         if not step.sustained:
             break

@@ -279,7 +279,7 @@ def test_an_event_keeps_its_job(store: Store) -> None:
         ([offline("stopping"), offline()], (1, 1, "offline", "stopping")),
     ],
 )
-def test_the_newest_judgedof_a_stream(new_store: NewStore, messages: list[Message], kept: tuple[Any, ...]) -> None:
+def test_the_newest_presence_of_a_stream(new_store: NewStore, messages: list[Message], kept: tuple[Any, ...]) -> None:
     for order in permutations(messages):
         store = new_store()
         for message in order:
@@ -287,7 +287,7 @@ def test_the_newest_judgedof_a_stream(new_store: NewStore, messages: list[Messag
         assert rows(store, "SELECT boot_epoch, connection_no, state, reason FROM presence") == [kept]
 
 
-def test_a_judgedthat_is_news_marks_the_terminal(store: Store) -> None:
+def test_a_presence_that_is_news_marks_the_terminal(store: Store) -> None:
     take(store, heartbeat(1))
     assert take(store, offline()).marked == {"till-1"}
     marks(store)
